@@ -1,0 +1,206 @@
+"""The registry: all sites, lines, places, devices and gateways, from given text.
+
+Pure: text in, ``Registry`` or *all* faults out; no file is opened here. A registry is immutable;
+a change is a new one. ``PointTable`` is the registry seen from a reading: arrays by stable
+point id, for vectorised work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from collector.model import Ids, Mask, Times, Values
+
+FOREVER = 2**62
+"""End of a device that is still there, UTC milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An enterprise or public body. ``permitted_t`` maps a pollutant to tonnes a year."""
+
+    id: str
+    name: str
+    name_zh: str
+    county: str
+    industry: str
+    permit: str = ""
+    permitted_t: Mapping[str, float] = field(default_factory=dict)
+    zone: str = "Asia/Shanghai"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A production line, or (``treatment``) a unit that treats what a line emits."""
+
+    site: str
+    id: str
+    name: str
+    name_zh: str
+    treatment: bool = False
+    serves: str = ""
+    """Of a treatment unit: the line whose emissions it treats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is measured: what the law, the bill and the permit know."""
+
+    site: str
+    id: str
+    name: str
+    name_zh: str
+    outlet: bool = False
+    line: str = ""
+    permit_no: str = ""
+    state: str = "in-service"
+
+    @property
+    def key(self) -> str:
+        return f"{self.site}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The instrument that serves a place from one date to another (UTC ms, end exclusive).
+
+    ``ratio``: voltage ratio x current ratio; multiplies power and energy of a meter that shows
+    secondary values. ``max_rate``: the most its counters can advance in an hour, in canonical
+    units after the ratio (0: unknown). ``no_value``: numbers by which it says "no value".
+    ``interval``: seconds between readings. Exactly one of ``connection`` (polled) and
+    ``gateway`` (pushed) is set.
+    """
+
+    site: str
+    id: str
+    place: str
+    profile: str
+    serial: str = ""
+    start: int = 0
+    end: int = FOREVER
+    ratio: float = 1.0
+    interval: float = 60.0
+    max_rate: float = 0.0
+    no_value: tuple[float, ...] = ()
+    connection: str = ""
+    gateway: str = ""
+    quantities: tuple[str, ...] = ()
+    """Quantities it brings; from its profile when empty."""
+    file: str = ""
+    line: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"{self.site}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A box at a site that pushes readings of several devices. Ids are unique in the fleet."""
+
+    site: str
+    id: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One device's service at one point, ``start <= time < end`` (UTC ms).
+
+    Counters: ``resolution`` is the canonical units of one register step (0.01 for a meter that
+    counts 0.01 kWh; 0: not integral); ``modulus`` the register steps at which it rolls over
+    (0: never); ``ratio`` and ``max_rate`` as in :class:`Device`.
+    """
+
+    device: str
+    start: int
+    end: int
+    resolution: float = 0.0
+    modulus: float = 0.0
+    ratio: float = 1.0
+    max_rate: float = 0.0
+    interval: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """site/place/quantity/statistic. ``formerly`` names keep the stable id across a rename."""
+
+    site: str
+    place: str
+    quantity: str
+    statistic: str = "raw"
+    formerly: tuple[str, ...] = ()
+    services: tuple[Service, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.site}/{self.place}/{self.quantity}/{self.statistic}"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """One revision of everything. Mappings are by key: ``site``, ``site/place``,
+    ``site/device``, gateway id."""
+
+    sites: Mapping[str, Site]
+    lines: Mapping[str, Line]
+    places: Mapping[str, Place]
+    devices: Mapping[str, Device]
+    gateways: Mapping[str, Gateway]
+    points: Sequence[Point]
+
+    def unserved(self, at: int) -> list[Place]:
+        """Permitted outlets and metering places without any device at ``at`` (UTC ms)."""
+        served = {
+            f"{device.site}/{device.place}"
+            for device in self.devices.values()
+            if device.start <= at < device.end
+        }
+        return [place for place in self.places.values() if place.key not in served]
+
+
+COUNTER, GAUGE, STATE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class PointTable:
+    """The points of one registry revision as arrays over stable ids ``0 .. len-1``.
+
+    Ids that this revision does not know have ``known`` False. ``kind`` is COUNTER, GAUGE or
+    STATE; ``low high`` the physical range in canonical units (counters: of the register).
+    """
+
+    known: Mask
+    kind: npt.NDArray[np.uint8]
+    low: Values
+    high: Values
+    points: Mapping[int, Point]
+    ids: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+
+Identify = Callable[[Sequence[str]], Ids]
+__all__ = [
+    "COUNTER",
+    "FOREVER",
+    "GAUGE",
+    "STATE",
+    "Device",
+    "Gateway",
+    "Identify",
+    "Line",
+    "Place",
+    "Point",
+    "PointTable",
+    "Registry",
+    "Service",
+    "Site",
+    "Times",
+]
