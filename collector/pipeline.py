@@ -1,0 +1,332 @@
+"""The whole way of a reading, in one page.
+
+    sources -> submit -> [merge -> normalise -> journal.append (synced)] -> answer the senders
+    journal -> [read -> merge -> fold.apply -> fold.commit] -> release
+
+``IntakeLoop`` is the left bracket: one thread, the only writer of readings. While it syncs,
+deliveries gather; the next turn takes them all, so a slow disk makes larger groups, not a
+longer queue. ``FoldLoop`` is the right one: a thread per fold, each at its own pace.
+
+Invariants: a delivery's ``synced`` is called after, never before, the append that holds it
+returned. Deliveries reach the journal in the order of ``submit``. A fold sees every entry after
+its cursor once, in order; when anything goes wrong it is built anew from its file and sees them
+again. Neither loop ever drops: it waits, refuses (law 10) or keeps aside with a reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from collector.errors import TemporaryError
+from collector.model import Batch, Entry, Refusal, concat
+from collector.ports import Delivery, Fold, Journal, Urgency
+from collector.records import encode
+from collector.telemetry import Telemetry
+
+MAX_ROWS = 65_536
+"""Readings in one journal record at most."""
+BUSY_ROWS = 2_000
+"""A turn this large means load: the next one lingers, so that folds get fewer, larger batches."""
+
+
+class IntakeLoop:
+    """Implements :class:`collector.ports.Intake`. ``normalise`` may be replaced at any time
+    (a registry reload); ``linger`` seconds between two appends under load."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        normalise: Callable[[Batch], Batch],
+        telemetry: Telemetry,
+        *,
+        linger: float = 0.01,
+    ) -> None:
+        self.normalise = normalise
+        self._journal = journal
+        self._telemetry = telemetry
+        self._linger = linger
+        self._queue: deque[Delivery] = deque()
+        self._ready = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Append what was submitted, then end."""
+        self._stopping.set()
+        self._ready.set()
+        self._thread.join()
+
+    def submit(self, delivery: Delivery) -> None:
+        self._queue.append(delivery)
+        self._ready.set()
+
+    async def deliver(self, delivery: Delivery) -> bool:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bool] = loop.create_future()
+
+        def settle(kept: bool) -> None:
+            if not answer.done():
+                answer.set_result(kept)
+
+        delivery.synced = lambda: loop.call_soon_threadsafe(settle, True)
+        delivery.refused = lambda: loop.call_soon_threadsafe(settle, False)
+        self.submit(delivery)
+        return await answer
+
+    def pressure(self) -> Urgency:
+        return self._journal.pressure()
+
+    def _run(self) -> None:
+        busy = False
+        while True:
+            self._ready.wait()
+            if busy and not self._stopping.is_set():
+                self._stopping.wait(self._linger)
+            self._ready.clear()
+            if not self._queue:
+                if self._stopping.is_set():
+                    return
+                continue
+            busy = self._turn() >= BUSY_ROWS
+            if self._queue:
+                self._ready.set()
+
+    def _turn(self) -> int:
+        """One group: admit, normalise, append, answer. Returns its readings."""
+        lowest = self._journal.pressure()
+        admitted: list[Delivery] = []
+        rows = 0
+        while self._queue and rows < MAX_ROWS:
+            delivery = self._queue.popleft()
+            if delivery.urgency < lowest:
+                self._refuse(delivery)
+                continue
+            admitted.append(delivery)
+            rows += len(delivery.batch) if delivery.batch is not None else 0
+        entries = self._entries(admitted)
+        if entries:
+            self._append(entries)
+        for delivery in admitted:
+            if delivery.synced is not None:
+                delivery.synced()
+        return rows
+
+    def _refuse(self, delivery: Delivery) -> None:
+        self._telemetry.count("intake_refused_full", urgency=delivery.urgency.name.lower())
+        if delivery.refused is not None:
+            delivery.refused()
+
+    def _entries(self, deliveries: Sequence[Delivery]) -> list[Entry]:
+        """Journal entries of a group. Readings merge into one batch as long as nothing that a
+        fold must see in its place (a tick, a source's state, a revision) stands between."""
+        entries: list[Entry] = []
+        gathered: list[Batch] = []
+        for delivery in deliveries:
+            for entry in delivery.entries:
+                if gathered and not isinstance(entry, Refusal):
+                    entries += self._normalised(gathered)
+                    gathered = []
+                entries.append(entry)
+            if delivery.batch is not None and len(delivery.batch):
+                gathered.append(delivery.batch)
+        entries += self._normalised(gathered)
+        return entries
+
+    def _normalised(self, batches: list[Batch]) -> list[Entry]:
+        if not batches:
+            return []
+        try:
+            merged = self.normalise(concat(batches))
+        except Exception as fault:  # noqa: BLE001 a bug in one delivery must not stop the others
+            if len(batches) > 1:
+                return [entry for batch in batches for entry in self._normalised([batch])]
+            return [self._kept_aside(batches[0], fault)]
+        self._telemetry.count("readings_received", len(merged))
+        return [merged]
+
+    def _kept_aside(self, batch: Batch, fault: Exception) -> Refusal:
+        self._telemetry.event("normalise failed", level="error", fault=repr(fault))
+        return Refusal(
+            time=int(batch.segments.received[0]),
+            origin=int(batch.segments.origin[0]),
+            reason="program-fault",
+            detail=f"the program failed on these readings: {fault!r}",
+            count=len(batch),
+            kind="batch-record",
+            sample=encode(batch),
+        )
+
+    def _append(self, entries: Sequence[Entry]) -> None:
+        """Append, for as long as it takes: nothing was answered yet, so nothing is lost."""
+        started = time.monotonic()
+        while True:
+            try:
+                self._journal.append(entries)
+                break
+            except TemporaryError as fault:
+                self._telemetry.count("journal_append_failures")
+                self._telemetry.event("journal append failed", level="error", reason=str(fault))
+                if self._stopping.wait(fault.retry_after):
+                    raise
+        self._telemetry.observe("journal_append_seconds", time.monotonic() - started)
+
+
+def merged(entries: Sequence[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
+    """``entries`` with every run of batches made one batch, under the run's last number."""
+    out: list[tuple[int, Entry]] = []
+    run: list[Batch] = []
+    last = 0
+    for seq, entry in entries:
+        if isinstance(entry, Batch):
+            run.append(entry)
+        else:
+            if run:
+                out.append((last, concat(run)))
+                run = []
+            out.append((seq, entry))
+        last = seq
+    if run:
+        out.append((last, concat(run)))
+    return out
+
+
+class FoldLoop:
+    """Drives one fold. ``build`` opens it from its file; ``linger`` seconds at least between
+    two turns under load; every ``durable_every`` seconds its cursor is fsynced and released."""
+
+    PATIENCE = 3
+    """Failures at one place before the entries there are tried one by one."""
+
+    def __init__(
+        self,
+        name: str,
+        build: Callable[[], Fold],
+        journal: Journal,
+        telemetry: Telemetry,
+        *,
+        linger: float = 0.05,
+        max_bytes: int = 4 << 20,
+        durable_every: float = 2.0,
+    ) -> None:
+        self.name = name
+        self.healthy = True
+        self.seq = 0
+        self._skip: set[int] = set()
+        self._build = build
+        self._journal = journal
+        self._telemetry = telemetry
+        self._linger = linger
+        self._max_bytes = max_bytes
+        self._durable_every = durable_every
+        self._stopping = threading.Event()
+        self._moved = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"fold-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what was applied, then end. Call ``drain`` first to apply everything."""
+        self._stopping.set()
+        self._thread.join()
+
+    def drain(self, timeout: float) -> bool:
+        """Wait until this fold has applied all that is in the journal now."""
+        goal = self._journal.last()
+        with self._moved:
+            return self._moved.wait_for(lambda: self.seq >= goal, timeout)
+
+    def lag(self) -> int:
+        """Journal entries not yet applied."""
+        return max(0, self._journal.last() - self.seq)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            fold: Fold | None = None
+            try:
+                fold = self._build()
+                self._journal.release(self.name, fold.cursor())
+                self._advance(fold.cursor())
+                if failures >= self.PATIENCE:
+                    self._step_over(fold)
+                failures = 0
+                self.healthy = True
+                self._consume(fold)
+            except Exception as fault:  # noqa: BLE001 fenced off: the other folds go on, this one is built anew
+                failures += 1
+                self.healthy = False
+                self._telemetry.count("fold_failures", fold=self.name)
+                self._telemetry.event(
+                    "fold failed, will be rebuilt", level="error", fold=self.name, fault=repr(fault)
+                )
+                self._stopping.wait(min(30.0, 0.5 * 2**failures))
+            finally:
+                if fold is not None:
+                    fold.close()
+
+    def _consume(self, fold: Fold) -> None:
+        durable_at = time.monotonic()
+        released = fold.cursor()
+        while not self._stopping.is_set():
+            if self._journal.wait(self.seq, min(1.0, self._durable_every)):
+                started = time.monotonic()
+                entries = self._journal.read(self.seq, self._max_bytes)
+                if entries:
+                    fold.apply(merged(self._unskipped(entries)))
+                    fold.commit()
+                    self._advance(entries[-1][0])
+                self._tell(started)
+                self._stopping.wait(max(0.0, self._linger - (time.monotonic() - started)))
+            if self.seq > released and time.monotonic() - durable_at >= self._durable_every:
+                released = self._release(fold)
+                durable_at = time.monotonic()
+        self._release(fold)
+
+    def _release(self, fold: Fold) -> int:
+        fold.commit(durable=True)
+        self._journal.release(self.name, fold.cursor())
+        return fold.cursor()
+
+    def _step_over(self, fold: Fold) -> None:
+        """The same place failed again and again: find the one entry that does it, and from now
+        on go round it. It stays in the journal until released, and its number is in the log."""
+        for seq, entry in self._unskipped(self._journal.read(fold.cursor(), self._max_bytes)):
+            try:
+                fold.apply([(seq, entry)])
+                fold.commit()
+            except (TemporaryError, OSError):
+                raise
+            except Exception as fault:
+                self._skip.add(seq)
+                self._telemetry.count("fold_entries_skipped", fold=self.name)
+                self._telemetry.event(
+                    "fold skips an entry it cannot apply",
+                    level="error",
+                    fold=self.name,
+                    seq=seq,
+                    fault=repr(fault),
+                )
+                raise
+            self._advance(seq)
+
+    def _unskipped(self, entries: list[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
+        if not self._skip:
+            return entries
+        return [(seq, entry) for seq, entry in entries if seq not in self._skip]
+
+    def _advance(self, seq: int) -> None:
+        with self._moved:
+            self.seq = seq
+            self._moved.notify_all()
+
+    def _tell(self, started: float) -> None:
+        self._telemetry.observe("fold_turn_seconds", time.monotonic() - started, fold=self.name)
+        self._telemetry.gauge("fold_lag_entries", self.lag(), fold=self.name)
