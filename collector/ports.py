@@ -50,8 +50,8 @@ class Delivery:
     batch: Batch | None
     urgency: Urgency
     entries: Sequence[Entry] = ()
-    synced: Callable[[], None] | None = None
-    refused: Callable[[], None] | None = None
+    synced: Callable[[], object] | None = None
+    refused: Callable[[], object] | None = None
 
 
 class Intake(Protocol):
