@@ -1,0 +1,372 @@
+"""A publisher that costs almost nothing, so that a benchmark measures the reader.
+
+A process of its own that speaks MQTT 3.1.1, QoS 1, on a bare socket: payloads are rendered once,
+a message is a copy with five time stamps and a packet id patched in. The readings' ``time`` is
+the moment of publishing (epoch ms), so that whoever sees a reading knows how old it is.
+
+What is sent is a pure function of the plan and the cycle, never of timing: which points exceed
+the limit, and when, can be counted independently (``Plan.crossing``, ``Plan.expected_rises``).
+
+    python -m bench.sender --port 1883 --seconds 30 --rate 400000
+    python -m bench.sender --registry DIR      # write the registry that these readings belong to
+
+Prints one JSON object: messages and readings sent and acknowledged by the broker, cycles per
+message slot, wall and CPU seconds, and the broker's acknowledgement latency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import select
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+QUANTITIES: Final = (
+    "power.active",
+    "power.reactive",
+    "power.apparent",
+    "voltage.l1",
+    "voltage.l2",
+    "voltage.l3",
+    "current.l1",
+    "current.l2",
+    "current.l3",
+    "frequency",
+)
+"""What each device brings: ten gauges."""
+
+_STAMP: Final = b"1000000000000"
+"""Where a time stamp belongs: 13 digits, as epoch milliseconds have until the year 2286."""
+
+_QUIET: Final = dict.fromkeys(QUANTITIES, (50.0, 10.0)) | {"frequency": (50.0, 0.05)}
+"""Centre and half width of the values below the limit."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is sent. ``crossing``: share of points that ever exceed ``limit``; such a point is
+    above it for ``period`` cycles, then below for as many, and so on, starting below; the turn
+    comes at a cycle that depends on its message slot, so that not all change at once. A cycle is
+    one message of every slot. ``variants``: different renderings of each slot and phase.
+    """
+
+    points: int = 5000
+    per_message: int = 50
+    gateways: int = 10
+    crossing: float = 0.01
+    limit: float = 100.0
+    above: float = 150.0
+    period: int = 50
+    variants: int = 8
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.per_message % len(QUANTITIES) or self.points % self.per_message:
+            raise SystemExit(
+                f"points must be a multiple of per-message, and that of {len(QUANTITIES)}"
+            )
+
+    @property
+    def slots(self) -> int:
+        """Messages in a cycle."""
+        return self.points // self.per_message
+
+    @property
+    def devices(self) -> int:
+        """Devices in a message."""
+        return self.per_message // len(QUANTITIES)
+
+    def gateway(self, slot: int) -> str:
+        return f"gw-{slot % self.gateways}"
+
+    def site(self, slot: int) -> str:
+        return f"bench-{slot % self.gateways}"
+
+    def device(self, slot: int, index: int) -> str:
+        return f"d{slot}-{index}"
+
+    def point(self, number: int) -> str:
+        """Name of point 0 .. points-1 (its place is named as its device)."""
+        slot, within = divmod(number, self.per_message)
+        index, quantity = divmod(within, len(QUANTITIES))
+        return f"{self.site(slot)}/{self.device(slot, index)}/{QUANTITIES[quantity]}/raw"
+
+    @cached_property
+    def crossers(self) -> frozenset[int]:
+        """Numbers of the points that ever exceed the limit; never a frequency."""
+        able = [n for n in range(self.points) if n % len(QUANTITIES) != len(QUANTITIES) - 1]
+        wanted = round(self.points * self.crossing)
+        return frozenset(random.Random(self.seed).sample(able, min(wanted, len(able))))
+
+    def turn(self, slot: int) -> int:
+        """The cycle, 0 .. period-1, by which this slot's phases are shifted."""
+        return slot * self.period // self.slots
+
+    def is_high(self, slot: int, cycle: int) -> bool:
+        """Whether the crossing points of ``slot`` exceed the limit in ``cycle``."""
+        return cycle >= self.turn(slot) and (cycle - self.turn(slot)) // self.period % 2 == 1
+
+    def expected_rises(self, cycles: list[int]) -> int:
+        """How often any point went from below the limit to above it, when slot ``i`` sent
+        ``cycles[i]`` messages: the number of alerts a plain threshold rule raises per point."""
+        rises = 0
+        for number in self.crossers:
+            slot = number // self.per_message
+            after = cycles[slot] - self.turn(slot) - self.period
+            if after > 0:
+                rises += 1 + (after - 1) // (2 * self.period)
+        return rises
+
+    def payload(self, slot: int, variant: int, high: bool) -> bytes:
+        """One message's JSON, time stamps still to be patched in."""
+        rng = random.Random(f"{self.seed}/{slot}/{variant}")
+        rows = []
+        for index in range(self.devices):
+            values = {}
+            for place, quantity in enumerate(QUANTITIES):
+                centre, width = _QUIET[quantity]
+                value = centre + rng.uniform(-width, width)
+                number = slot * self.per_message + index * len(QUANTITIES) + place
+                if high and number in self.crossers:
+                    value += self.above - centre
+                values[quantity] = round(value, 2)
+            rows.append({"device": self.device(slot, index), "time": int(_STAMP), "values": values})
+        return json.dumps({"readings": rows}, separators=(",", ":")).encode()
+
+    def registry(self) -> dict[str, str]:
+        """File name -> text of the registry these readings belong to."""
+        texts: dict[str, list[str]] = {}
+        for slot in range(self.slots):
+            site, gateway = self.site(slot), self.gateway(slot)
+            if site not in texts:
+                texts[site] = [
+                    f'[site]\nid = "{site}"\nname = "{site}"\nname_zh = "{site}"\n',
+                    'county = "620502"\nindustry = "C2319"\n',
+                    f'[[gateway]]\nid = "{gateway}"\nname = "{gateway}"\n',
+                ]
+            for index in range(self.devices):
+                device = self.device(slot, index)
+                texts[site].append(
+                    f'[[place]]\nid = "{device}"\nname = "{device}"\nname_zh = "{device}"\n'
+                    f'[[device]]\nid = "{device}"\nplace = "{device}"\nprofile = "push"\n'
+                    f'gateway = "{gateway}"\ninterval = "10s"\n'
+                    f"quantities = {json.dumps(list(QUANTITIES))}\n"
+                )
+        return {f"{site}.toml": "\n".join(parts) for site, parts in texts.items()}
+
+
+class Slot:
+    """One message of the cycle: its renderings as whole packets, patched in place."""
+
+    def __init__(self, plan: Plan, slot: int) -> None:
+        self._plan, self._slot = plan, slot
+        topic = f"meterwatch/v1/{plan.gateway(slot)}/readings".encode()
+        self._quiet = [_Packet(topic, plan.payload(slot, v, False)) for v in range(plan.variants)]
+        has_crossers = any(n // plan.per_message == slot for n in plan.crossers)
+        self._high = (
+            [_Packet(topic, plan.payload(slot, v, True)) for v in range(plan.variants)]
+            if has_crossers
+            else self._quiet
+        )
+        self._last_time = 0
+        self.cycle = 0
+
+    def next(self, mid: int, now: int) -> bytes:
+        """The packet of this slot's next cycle. Times of a slot strictly grow."""
+        plan, cycle = self._plan, self.cycle
+        phase = self._high if plan.is_high(self._slot, cycle) else self._quiet
+        self.cycle = cycle + 1
+        self._last_time = now if now > self._last_time else self._last_time + 1
+        return phase[cycle % plan.variants].patched(mid, self._last_time)
+
+
+class _Packet:
+    def __init__(self, topic: bytes, payload: bytes) -> None:
+        body = struct.pack("!H", len(topic)) + topic + b"\0\0" + payload
+        head = b"\x32" + _remaining(len(body))
+        self._bytes = bytearray(head + body)
+        self._mid = len(head) + 2 + len(topic)
+        self._stamps = []
+        at = self._bytes.find(_STAMP)
+        while at >= 0:
+            self._stamps.append(slice(at, at + len(_STAMP)))
+            at = self._bytes.find(_STAMP, at + 1)
+
+    def patched(self, mid: int, time: int) -> bytes:
+        buffer = self._bytes
+        buffer[self._mid] = mid >> 8
+        buffer[self._mid + 1] = mid & 255
+        stamp = b"%013d" % time
+        for where in self._stamps:
+            buffer[where] = stamp
+        return bytes(buffer)
+
+
+def _remaining(length: int) -> bytes:
+    out = bytearray()
+    while True:
+        length, low = divmod(length, 128)
+        out.append(low | (128 if length else 0))
+        if not length:
+            return bytes(out)
+
+
+def _connect(host: str, port: int, client: str, user: str, password: str) -> socket.socket:
+    flags, tail = 2, b""
+    for text, flag in ((user, 0x80), (password, 0x40)):
+        if text:
+            flags |= flag
+            tail += struct.pack("!H", len(text.encode())) + text.encode()
+    name = client.encode()
+    body = b"\x00\x04MQTT\x04" + bytes([flags]) + b"\0\0" + struct.pack("!H", len(name)) + name
+    link = socket.create_connection((host, port), timeout=10)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    link.sendall(b"\x10" + _remaining(len(body + tail)) + body + tail)
+    answer = link.recv(4)
+    if len(answer) < 4 or answer[3]:
+        raise SystemExit(f"the broker refused the connection: {answer.hex()}")
+    return link
+
+
+class Run:
+    """One run over one connection; at most ``window`` messages unacknowledged."""
+
+    def __init__(self, link: socket.socket, plan: Plan, window: int) -> None:
+        self._link, self._plan = link, plan
+        self._window = min(window, 60_000)
+        self.slots = [Slot(plan, number) for number in range(plan.slots)]
+        self.sent = self.acked = 0
+        self._sent_at = np.zeros(65536)
+        self.latencies: list[Any] = []
+        self._rest = b""
+        link.setblocking(False)
+
+    def go(self, seconds: float, rate: float, messages: int) -> float:
+        """Send for ``seconds`` or until ``messages``; ``rate`` in readings/s, 0 for all it can.
+        Then wait for the acknowledgements. The seconds it took to send."""
+        start = time.monotonic()
+        order = self._order()
+        while (now := time.monotonic()) < start + seconds and self.sent < messages:
+            allowed = min(self._window - (self.sent - self.acked), messages - self.sent, 64)
+            if rate:
+                due = int((now - start) * rate / self._plan.per_message) - self.sent
+                allowed = min(allowed, due)
+            if allowed > 0:
+                self._send([next(order) for _ in range(allowed)])
+                self._read(0)
+            else:
+                self._read(0.002)
+        took = time.monotonic() - start
+        limit = time.monotonic() + 30
+        while self.acked < self.sent and time.monotonic() < limit:
+            self._read(0.2)
+        return took
+
+    def _order(self) -> Iterator[Slot]:
+        while True:
+            yield from self.slots
+
+    def _send(self, slots: list[Slot]) -> None:
+        now = time.time_ns() // 1_000_000
+        parts = []
+        first = self.sent
+        for slot in slots:
+            parts.append(slot.next(self.sent % 65535 + 1, now))
+            self.sent += 1
+        mids = np.arange(first, self.sent) % 65535 + 1
+        self._sent_at[mids] = time.monotonic()
+        rest = memoryview(b"".join(parts))
+        while rest:
+            try:
+                rest = rest[self._link.send(rest) :]
+            except BlockingIOError:
+                # The broker reads slowly; its acknowledgements must still be read, or both wait.
+                readable, _, _ = select.select([self._link], [self._link], [], 1)
+                if readable:
+                    self._read(0)
+
+    def _read(self, patience: float) -> None:
+        if patience:
+            select.select([self._link], [], [], patience)
+        try:
+            data = self._link.recv(1 << 18)
+        except BlockingIOError:
+            return
+        if not data:
+            raise SystemExit("the broker closed the connection")
+        data = self._rest + data
+        whole = len(data) // 4 * 4  # a PUBACK is 40 02 mid mid; nothing else comes
+        self._rest = data[whole:]
+        mids = np.frombuffer(data, ">u2", whole // 2)[1::2]
+        self.acked += len(mids)
+        self.latencies.append(time.monotonic() - self._sent_at[mids])
+
+
+def _arguments() -> argparse.Namespace:
+    plan = Plan()
+    args = argparse.ArgumentParser(prog="bench.sender", description=__doc__)
+    args.add_argument("--host", default="127.0.0.1")
+    args.add_argument("--port", type=int, default=1883)
+    args.add_argument("--client", default="bench-sender")
+    args.add_argument("--user", default="")
+    args.add_argument("--password", default="")
+    args.add_argument("--seconds", type=float, default=10)
+    args.add_argument("--messages", type=int, default=2**62, help="stop after so many")
+    args.add_argument("--rate", type=float, default=0, help="readings per second; 0: no limit")
+    args.add_argument("--window", type=int, default=2000, help="unacknowledged messages")
+    args.add_argument("--registry", type=Path, help="write the registry here and end")
+    for name, default in asdict(plan).items():
+        args.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    return args.parse_args()
+
+
+def main() -> None:
+    args = _arguments()
+    plan = Plan(**{name: getattr(args, name) for name in asdict(Plan())})
+    if args.registry is not None:
+        args.registry.mkdir(parents=True, exist_ok=True)
+        for name, text in plan.registry().items():
+            (args.registry / name).write_text(text, encoding="utf-8")
+        return
+    link = _connect(args.host, args.port, args.client, args.user, args.password)
+    run = Run(link, plan, args.window)
+    cpu = time.process_time()
+    started = time.time_ns() // 1_000_000
+    took = run.go(args.seconds, args.rate, args.messages)
+    cpu = time.process_time() - cpu
+    link.close()
+    waits = np.concatenate(run.latencies) if run.latencies else np.zeros(1)
+    json.dump(
+        {
+            "plan": asdict(plan),
+            "started": started,
+            "messages": run.sent,
+            "acked": run.acked,
+            "readings": run.sent * plan.per_message,
+            "seconds": round(took, 3),
+            "readings_per_s": round(run.sent * plan.per_message / took) if took else 0,
+            "cpu_us_per_message": round(cpu / max(run.sent, 1) * 1e6, 2),
+            "ack_ms_p50": round(float(np.percentile(waits, 50)) * 1000, 2),
+            "ack_ms_p99": round(float(np.percentile(waits, 99)) * 1000, 2),
+            "crossing_points": len(plan.crossers),
+            "expected_rises": plan.expected_rises([slot.cycle for slot in run.slots]),
+            "cycles": [min(s.cycle for s in run.slots), max(s.cycle for s in run.slots)],
+        },
+        sys.stdout,
+    )
+    print()
+
+
+if __name__ == "__main__":
+    main()
