@@ -201,6 +201,7 @@ class FoldLoop:
     """Drives one fold. ``build`` opens it from its file; ``linger`` seconds at least between
     two turns under load; every ``durable_every`` seconds its cursor is fsynced and released."""
 
+    RETRY_SECONDS = 0.5
     PATIENCE = 3
     """Failures at one place before the entries there are tried one by one."""
 
@@ -218,6 +219,7 @@ class FoldLoop:
         self.name = name
         self.healthy = True
         self.seq = 0
+        self._failures = 0
         self._skip: set[int] = set()
         self._build = build
         self._journal = journal
@@ -248,26 +250,23 @@ class FoldLoop:
         return max(0, self._journal.last() - self.seq)
 
     def _run(self) -> None:
-        failures = 0
         while not self._stopping.is_set():
             fold: Fold | None = None
             try:
                 fold = self._build()
                 self._journal.release(self.name, fold.cursor())
                 self._advance(fold.cursor())
-                if failures >= self.PATIENCE:
+                if self._failures >= self.PATIENCE:
                     self._step_over(fold)
-                failures = 0
-                self.healthy = True
                 self._consume(fold)
             except Exception as fault:  # noqa: BLE001 fenced off: the other folds go on, this one is built anew
-                failures += 1
+                self._failures += 1
                 self.healthy = False
                 self._telemetry.count("fold_failures", fold=self.name)
                 self._telemetry.event(
                     "fold failed, will be rebuilt", level="error", fold=self.name, fault=repr(fault)
                 )
-                self._stopping.wait(min(30.0, 0.5 * 2**failures))
+                self._stopping.wait(min(30.0, self.RETRY_SECONDS * 2**self._failures))
             finally:
                 if fold is not None:
                     fold.close()
@@ -282,6 +281,7 @@ class FoldLoop:
                 if entries:
                     fold.apply(merged(self._unskipped(entries)))
                     fold.commit()
+                    self._recovered()
                     self._advance(entries[-1][0])
                 self._tell(started)
                 self._stopping.wait(max(0.0, self._linger - (time.monotonic() - started)))
@@ -316,11 +316,16 @@ class FoldLoop:
                 )
                 raise
             self._advance(seq)
+        self._recovered()
 
     def _unskipped(self, entries: list[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
         if not self._skip:
             return entries
         return [(seq, entry) for seq, entry in entries if seq not in self._skip]
+
+    def _recovered(self) -> None:
+        self._failures = 0
+        self.healthy = True
 
     def _advance(self, seq: int) -> None:
         with self._moved:

@@ -52,10 +52,16 @@ entries = st.one_of(
     batches(),
     st.builds(Tick, times),
     st.builds(SourceState, times, st.integers(0, 9), st.booleans(), texts),
-    st.builds(Refusal, times, st.integers(0, 9), texts, texts, st.integers(1, 9), texts, st.binary()),
+    st.builds(
+        Refusal, times, st.integers(0, 9), texts, texts, st.integers(1, 9), texts, st.binary()
+    ),
     st.builds(Mark, times, texts, texts, times, times, texts, texts),
     st.builds(
-        Revision, times, st.sampled_from(["registry", "rules"]), texts, st.dictionaries(texts, texts)
+        Revision,
+        times,
+        st.sampled_from(["registry", "rules"]),
+        texts,
+        st.dictionaries(texts, texts),
     ),
 )
 
@@ -123,9 +129,7 @@ class JournalMachine(RuleBasedStateMachine):
     def read(self, after: int, size: int) -> None:
         got = self.journal.read(after, size)
         expected = [
-            (seq, entry)
-            for seq, entry in self.model
-            if seq > after and seq not in self.damaged
+            (seq, entry) for seq, entry in self.model if seq > after and seq not in self.damaged
         ]
         trimmed_up_to = self._trim_bound()
         kept = [seq for seq, _ in expected if seq > trimmed_up_to]
@@ -162,9 +166,7 @@ class JournalMachine(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-JournalMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None
-)
+JournalMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestJournalAgainstModel = JournalMachine.TestCase
 
 
