@@ -1,0 +1,229 @@
+"""The SQLite file of a fold: its tables, its cursor and whose journal it follows.
+
+Promise: state, output and cursor change in one transaction or not at all; a crash at any moment
+leaves the last commit. A file never follows a journal other than the one it was begun with,
+unless a person says so (``reset``). One thread (and one process) writes; readers open their own
+connection with :func:`open_reader`.
+
+An ordinary commit is atomic but may be lost with the machine's power; ``commit(durable=True)``
+returns only when an fsync covers it and everything before it, so that the journal may forget.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from collector.errors import ConfigurationError, Fault, TemporaryError
+
+BUSY_MS: Final = 10_000
+CACHE_KIB: Final = 2_048
+WAL_LIMIT: Final = 32 << 20
+_META: Final = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID"
+# Errors of the machine, not of the program: the same commit may succeed later.
+_PASSING: Final = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+)
+
+
+class FoldFile:
+    """An open fold file. ``connection`` is in autocommit mode: begin and commit through here.
+
+    ``schema``: idempotent statements (``CREATE TABLE IF NOT EXISTS ...``) separated by ``;``.
+    ``version``: of that schema; a file of another version is refused. ``reset``: a file begun
+    with another journal is accepted, and its cursor restarts at 0 (its contents stay: stable
+    point ids must then be seeded into the new journal from what the file holds, see
+    ``Archive``, which keeps the names for that). ``page_size`` holds for a new file only.
+
+    Raises ``ConfigurationError`` for another journal's file, another version, or a file that is
+    no database.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        journal_identity: str,
+        schema: str,
+        *,
+        version: int = 1,
+        reset: bool = False,
+        page_size: int = 4096,
+    ) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.connection = sqlite3.connect(
+            self.path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+        )
+        self._seq = 0
+        self._committed = 0
+        try:
+            self._open(journal_identity, schema, version, reset, page_size)
+        except sqlite3.DatabaseError as fault:
+            self.connection.close()
+            if _is_passing(fault):
+                raise TemporaryError(f"{self.path}: {fault}") from fault
+            raise ConfigurationError(
+                Fault(str(self.path), 0, f"cannot be opened as a database: {fault}")
+            ) from fault
+        except ConfigurationError:
+            self.connection.close()
+            raise
+
+    def _open(self, identity: str, schema: str, version: int, reset: bool, page_size: int) -> None:
+        run = self.connection.execute
+        run(f"PRAGMA page_size = {page_size:d}")
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = NORMAL")
+        run(f"PRAGMA cache_size = -{CACHE_KIB}")
+        run(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+        run("PRAGMA mmap_size = 0")
+        with self.transaction():
+            run(_META)
+            for statement in schema.split(";"):
+                if statement.strip():
+                    run(statement)
+            self._check("schema", version, f"was written by schema {{}}, this is {version}")
+            if reset and self.get("journal", identity) != identity:
+                self.set("cursor", 0)
+                self.set("journal", identity)
+            self._check(
+                "journal",
+                identity,
+                f"follows journal {{}}, but the journal here is {identity}",
+                "bring its journal back, or restart it on this journal with reset",
+            )
+            self._seq = int(str(self.get("cursor", 0)))
+            self.set("cursor", self._seq)
+        self._committed = self._seq
+
+    def _check(self, key: str, expected: object, what: str, todo: str = "") -> None:
+        found = self.get(key)
+        if found is None:
+            self.set(key, expected)
+        elif found != expected:
+            raise ConfigurationError(Fault(str(self.path), 0, what.format(found), todo))
+
+    @property
+    def cursor(self) -> int:
+        """The last sequence number whose effect is committed."""
+        return self._committed
+
+    def get(self, key: str, default: object = None) -> object:
+        """A small value that the fold keeps beside its tables."""
+        row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return default if row is None else row[0]
+
+    def set(self, key: str, value: object) -> None:
+        """As :meth:`get`; within the open transaction."""
+        self.connection.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (key, value),
+        )
+
+    def begin(self) -> None:
+        """Open the write transaction; nothing happens when it is open already."""
+        if not self.connection.in_transaction:
+            with _passing(self.path):
+                self.connection.execute("BEGIN IMMEDIATE")
+
+    def set_cursor(self, seq: int) -> None:
+        """Move the cursor, within the open transaction (which is begun if need be)."""
+        self.begin()
+        self.set("cursor", seq)
+        self._seq = seq
+
+    def commit(self, *, durable: bool = False) -> None:
+        """Commit the open transaction, if any; with ``durable``, fsynced.
+
+        Raises ``TemporaryError`` when the machine refused (disk full, locked): the transaction
+        is then rolled back, and what the fold holds in memory is ahead of its file. It repeats
+        its writes from what it kept, or is opened again and reads on from the cursor.
+        """
+        try:
+            with _passing(self.path):
+                if self.connection.in_transaction:
+                    self.connection.execute("COMMIT")
+        except TemporaryError:
+            self.rollback()
+            raise
+        self._committed = self._seq
+        if durable:
+            self._sync()
+
+    def _sync(self) -> None:
+        # synchronous cannot change inside a transaction, so a second, tiny one is committed
+        # with FULL: its fsync of the WAL covers every frame written before.
+        run = self.connection.execute
+        try:
+            with _passing(self.path):
+                run("PRAGMA synchronous = FULL")
+                self.begin()
+                self.set("synced", self._committed)
+                run("COMMIT")
+        except TemporaryError:
+            self.rollback()
+            raise
+        finally:
+            run("PRAGMA synchronous = NORMAL")
+
+    def rollback(self) -> None:
+        """Undo everything since the last commit."""
+        if self.connection.in_transaction:
+            with suppress(sqlite3.OperationalError):  # SQLite may have rolled back by itself
+                self.connection.execute("ROLLBACK")
+        self._seq = self._committed
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit at the end, roll back on any exception."""
+        self.begin()
+        try:
+            yield self.connection
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()
+
+    def close(self) -> None:
+        """Give the file back; an open transaction is rolled back."""
+        self.rollback()
+        self.connection.close()
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A read-only connection to a fold's file, for any other thread or process.
+
+    Autocommit; keep transactions short, a long one keeps the WAL from shrinking. Raises
+    ``TemporaryError`` while the file is not there yet.
+    """
+    try:
+        connection = sqlite3.connect(
+            f"{Path(path).absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=BUSY_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as fault:
+        raise TemporaryError(f"{path}: {fault}") from fault
+    return connection
+
+
+@contextmanager
+def _passing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as fault:
+        if _is_passing(fault):
+            raise TemporaryError(f"{path}: {fault}") from fault
+        raise
+
+
+def _is_passing(fault: sqlite3.DatabaseError) -> bool:
+    # Extended codes (SQLITE_IOERR_WRITE ...) keep the primary one in the low byte.
+    return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _PASSING
