@@ -90,6 +90,9 @@ class Device:
     gateway: str = ""
     quantities: tuple[str, ...] = ()
     """Quantities it brings; from its profile when empty."""
+    voltage_ratio: float = 1.0
+    current_ratio: float = 1.0
+    """The two that make ``ratio``: voltages take the one, currents the other."""
     file: str = ""
     line: int = 0
 
