@@ -1,0 +1,217 @@
+"""The books once more, as dumb as can be: one reading at a time, Python's integers, dicts.
+
+Written from the text of ``collector/accounts/counters.py``, not from its code, and sharing none
+of it but the registry's ``Service`` and the table of qualities. What the program computes must
+equal this for any readings in any order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from hypothesis import strategies as st
+
+from collector.model import QUALITY_USES, Quality
+from collector.registry import Service
+
+QUARTER = 15 * 60 * 1000
+Reading = tuple[int, float, int]
+"""time, value, quality"""
+
+
+@dataclass
+class Quarter:
+    steps: int = 0
+    measured: int = 0
+    estimated: int = 0
+
+
+@dataclass
+class Books:
+    """quarters: (scale, quarter number) -> Quarter; anomalies: (kind, time, since, until)."""
+
+    quarters: dict[tuple[float, int], Quarter] = field(default_factory=dict)
+    anomalies: list[tuple[str, int, int, int]] = field(default_factory=list)
+
+    def total(self) -> float:
+        by_scale: dict[float, int] = {}
+        for (scale, _), quarter in self.quarters.items():
+            by_scale[scale] = by_scale.get(scale, 0) + quarter.steps
+        return sum(scale * steps for scale, steps in sorted(by_scale.items()))
+
+
+def reference(readings: Iterable[Reading], services: Iterable[Service]) -> Books:
+    """``readings`` in the order of the journal."""
+    held: dict[int, tuple[float, int]] = {}
+    for time, value, quality in readings:
+        held[time] = (value, quality)
+    books = Books()
+    before: tuple[str, int] | None = None
+    for service in services:
+        quantum = service.resolution if service.resolution > 0 else 1e-6
+        rows = []
+        for time in sorted(held):
+            value, quality = held[time]
+            if not service.start <= time < service.end:
+                continue
+            if not QUALITY_USES[Quality(quality)].sums or not math.isfinite(value):
+                continue
+            if abs(round(value / quantum)) >= 2**61:
+                continue
+            rows.append((time, round(value / quantum)))
+        if not rows:
+            continue
+        if before is not None and before[0] != service.device:
+            books.anomalies.append(("replacement", rows[0][0], before[1], rows[0][0]))
+        before = (service.device, _one_service(books, rows, service, quantum))
+    return books
+
+
+def _one_service(
+    books: Books, rows: list[tuple[int, int]], service: Service, quantum: float
+) -> int:
+    scale = quantum * service.ratio
+    modulus = service.modulus if service.resolution > 0 else service.modulus / quantum
+    modulus = int(modulus) if modulus < 2**61 else 0
+    rate = service.max_rate / scale / 3_600_000 if service.max_rate else None
+
+    def most(a: tuple[int, int], b: tuple[int, int]) -> float:
+        return math.inf if rate is None else math.floor(rate * (b[0] - a[0] + 60_000)) + 1
+
+    def advance(a: tuple[int, int], b: tuple[int, int]) -> int | None:
+        d = b[1] - a[1]
+        if d >= 0:
+            if modulus and d > modulus // 2:
+                return None
+            return d if d <= most(a, b) else None
+        if not modulus or not 0 <= b[1] < modulus:
+            return None
+        if rate is None:
+            return d + modulus if 10 * a[1] >= 9 * modulus and 10 * b[1] <= modulus else None
+        return d + modulus if d + modulus <= modulus // 2 and d + modulus <= most(a, b) else None
+
+    def book(a: tuple[int, int], b: tuple[int, int], steps: int) -> None:
+        wide = b[0] - a[0] > max(QUARTER, service.interval * 1500)
+        at = a[0]
+        while at < b[0]:
+            edge = min((at // QUARTER + 1) * QUARTER, b[0])
+            till = math.floor(Fraction(steps * (edge - a[0]), b[0] - a[0]))
+            since = math.floor(Fraction(steps * (at - a[0]), b[0] - a[0]))
+            quarter = books.quarters.setdefault((scale, at // QUARTER), Quarter())
+            quarter.steps += till - since
+            if wide:
+                quarter.estimated += edge - at
+            else:
+                quarter.measured += edge - at
+            at = edge
+
+    def tell(kind: str, time: int, since: int, until: int) -> None:
+        books.anomalies.append((kind, time, since, until))
+
+    anchor = rows[0]
+    pending: tuple[int, int] | None = None
+    told: list[tuple[str, int]] = []
+
+    def settle(x: tuple[int, int]) -> None:
+        nonlocal pending, told, anchor
+        for kind, time in told:
+            tell(kind, time, since, x[0])
+        anchor, pending, told = x, None, []
+
+    for x in rows[1:]:
+        since = anchor[0]
+        d = advance(anchor, x)
+        if pending is None:
+            if d is None:
+                pending = x
+                continue
+            if x[1] < anchor[1]:
+                told.append(("rollover", x[0]))
+            book(anchor, x, d)
+            settle(x)
+            continue
+        if d is not None:
+            told.append(("glitch", pending[0]))
+            if x[1] < anchor[1]:
+                told.append(("rollover", x[0]))
+            book(anchor, x, d)
+            settle(x)
+            continue
+        d = advance(pending, x)
+        if d is None:
+            told.append(("glitch", pending[0]))
+            pending = x
+            continue
+        if pending[1] > anchor[1]:
+            told.append(("jump", pending[0]))
+        else:
+            told.append(("reset", pending[0]))
+            bound = most(anchor, pending) if rate is not None else anchor[1] / 2
+            if 0 <= pending[1] <= bound:
+                book(anchor, pending, pending[1])
+        if x[1] < pending[1]:
+            told.append(("rollover", x[0]))
+        book(pending, x, d)
+        settle(x)
+    if pending is not None:
+        for kind, time in [*told, ("pending", pending[0])]:
+            tell(kind, time, anchor[0], service.end)
+    return anchor[0]
+
+
+# What the property tests draw from: meters with every fault that is in the books' scope.
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> tuple[list[Reading], tuple[Service, ...]]:
+    """Readings of one point in order of time, and the services that it had."""
+    services = []
+    start = draw(st.sampled_from([0, 7 * 3_600_000]))
+    for index in range(draw(st.integers(1, 3))):
+        length = draw(st.sampled_from([QUARTER, 90 * 60_000, 5 * 3_600_000, 40 * 86_400_000]))
+        services.append(
+            Service(
+                device=f"site/{draw(st.sampled_from(['old', 'new', str(index)]))}",
+                start=start,
+                end=start + length,
+                resolution=draw(st.sampled_from([0.01, 0.01, 1.0, 0.0])),
+                modulus=draw(st.sampled_from([0, 1000, 100_000, 2.0**32])),
+                ratio=draw(st.sampled_from([1.0, 40.0])),
+                max_rate=draw(st.sampled_from([0.0, 10.0, 2000.0])),
+                interval=draw(st.sampled_from([10.0, 900.0, 3600.0])),
+            )
+        )
+        start += length + draw(st.sampled_from([0, 0, 3_600_000]))
+    return draw(_readings(services)), tuple(services)
+
+
+@st.composite
+def _readings(draw: st.DrawFn, services: list[Service]) -> list[Reading]:
+    out: list[Reading] = []
+    time = services[0].start - draw(st.sampled_from([0, 1, QUARTER]))
+    register = draw(st.integers(0, 1200))
+    good = [0] * 8 + [Quality.SUBSTITUTED, Quality.FAULT, Quality.BAD_TIME, Quality.NO_VALUE]
+    for _ in range(draw(st.integers(0, 40))):
+        time += draw(st.sampled_from([1, 10_000, QUARTER, QUARTER, 3_600_000, 9 * 86_400_000]))
+        wraps = draw(st.sampled_from([1000, 100_000, 2**32]))
+        shown: float = register
+        match draw(st.sampled_from(["on", "on", "on", "on", "fast", "reset", "odd", "nan", "top"])):
+            case "on":
+                register = (register + draw(st.integers(0, 30))) % wraps
+                shown = register
+            case "fast":
+                register = shown = (register + draw(st.integers(0, 5000))) % wraps
+            case "reset":
+                register = shown = draw(st.integers(0, 20))
+            case "top":
+                register = shown = wraps - draw(st.integers(1, 30))
+            case "odd":
+                shown = draw(st.integers(-5, 1100) | st.sampled_from([2**33, 1e30]))
+            case "nan":
+                shown = draw(st.sampled_from([math.nan, math.inf]))
+        unit = next((s.resolution for s in services if s.start <= time < s.end), 1.0) or 0.01
+        out.append((time, shown * unit, draw(st.sampled_from(good))))
+    return out
