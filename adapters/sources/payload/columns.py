@@ -1,0 +1,149 @@
+"""What the payload decoder gathers while it reads: columns of readings, notes of refusals. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from adapters.sources.payload.shape import Damage, Scalar
+from collector.model import (
+    LETTERS,
+    VALID_BELOW,
+    Batch,
+    Qualities,
+    Quality,
+    Reason,
+    Refusal,
+    Segments,
+    Values,
+)
+
+SAMPLE_BYTES: Final = 64 << 10
+"""Of a refused payload so much is kept."""
+_NAMED: Final = 8
+"""So many refusals of one message name their device; the rest are told as a number."""
+
+
+class Plan(msgspec.Struct, gc=False, frozen=True):
+    """What to do with a row of one device and one list of quantities."""
+
+    ids: bytes
+    count: int
+    start: int
+    end: int
+    kept: tuple[int, ...] | None
+    """Positions of the usable values; None for all of them."""
+    factors: tuple[Values, Values] | None
+    no_value: tuple[float, ...]
+    refused: tuple[tuple[str, str, int], ...]
+    """Reason, detail, number of readings."""
+
+
+class Columns:
+    """Columns of one call while they grow."""
+
+    def __init__(self) -> None:
+        self.values: list[float | bool | None] = []
+        self.ids: list[bytes] = []
+        self.counts: list[int] = []
+        self.times: list[int] = []
+        self.special: list[tuple[int, Plan]] = []
+        self.flags: list[tuple[int, Quality]] = []
+        self.stops: list[int] = []
+        self.origins: list[int] = []
+        self.received: list[int] = []
+        self.backfill: list[bool] = []
+
+    def close(self, origin: int, received: int, backfill: bool) -> None:
+        """A message ended; it becomes a segment if it brought any row."""
+        if len(self.values) > (self.stops[-1] if self.stops else 0):
+            self.stops.append(len(self.values))
+            self.origins.append(origin)
+            self.received.append(received)
+            self.backfill.append(backfill)
+
+    def batch(self) -> Batch:
+        if not self.values:
+            return Batch.empty()
+        value = np.array(self.values, np.float64)  # None becomes NaN; JSON has no other NaN
+        quality = np.zeros(len(value), np.uint8)
+        for at, flag in self.flags:
+            quality[at] = flag
+        quality[np.isnan(value) & (quality < VALID_BELOW)] = Quality.NO_VALUE
+        for at, plan in self.special:
+            rows = slice(at, at + plan.count)
+            _apply(plan, value[rows], quality[rows])
+        return Batch(
+            np.frombuffer(b"".join(self.ids), np.int32),
+            np.repeat(np.array(self.times, np.int64), np.array(self.counts, np.int64)),
+            value,
+            quality,
+            Segments(
+                np.array(self.stops, np.int64),
+                np.array(self.origins, np.int32),
+                np.array(self.received, np.int64),
+                np.array(self.backfill, np.bool_),
+            ),
+        )
+
+
+def _apply(plan: Plan, value: Values, quality: Qualities) -> None:
+    """Factors, and the numbers by which the device says "no value" (these stay as they came)."""
+    none = np.isin(value, plan.no_value)
+    quality[none & (quality < VALID_BELOW)] = Quality.NO_VALUE
+    if plan.factors is not None:
+        scale, offset = plan.factors
+        np.copyto(value, value * scale + offset, where=~none)
+
+
+def flagged(
+    at: int, plan: Plan, values: Mapping[str, Scalar], flags: Mapping[str, str]
+) -> Iterator[tuple[int, Quality]]:
+    """(row, quality) for each flag of a reading whose rows begin at ``at``."""
+    names = list(values)
+    kept = range(len(names)) if plan.kept is None else plan.kept
+    for row, position in enumerate(kept, at):
+        letter = flags.get(names[position])
+        if letter is not None:
+            yield row, LETTERS.get(letter, Quality.UNKNOWN_FLAG)
+
+
+class Notes:
+    """The refusals of one message: one per reason and device, however many readings."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], tuple[str, int]] = {}
+        self._unnamed: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, reason: str, device: str, detail: str, count: int) -> None:
+        key = (reason, device)
+        if key in self._found:
+            first, so_far = self._found[key]
+            if detail not in first and len(first) < 400:
+                first = f"{first}; {detail}"
+            self._found[key] = (first, so_far + count)
+        elif len(self._found) < _NAMED or not any(r == reason for r, _ in self._found):
+            self._found[key] = (detail, count)
+        else:
+            self._unnamed[reason] = self._unnamed.get(reason, 0) + count
+
+    def damage(self, damage: Damage) -> None:
+        reason = Reason.PAYLOAD if damage.whole_row else Reason.BAD_VALUE
+        self.add(reason, damage.device, damage.detail, damage.readings)
+
+    def refusals(self, received: int, origin: int, payload: bytes) -> Iterator[Refusal]:
+        """As journal entries, each with the payload (cut to ``SAMPLE_BYTES``)."""
+        sample = payload[:SAMPLE_BYTES]
+        found = [(reason, detail, count) for (reason, _), (detail, count) in self._found.items()]
+        found += [
+            (reason, "the same for further devices of this message", count)
+            for reason, count in self._unnamed.items()
+        ]
+        for reason, detail, count in found:
+            yield Refusal(received, origin, reason, detail, count, "mqtt-json", sample)

@@ -1,0 +1,118 @@
+"""What to do with a row of a gateway's message, decided once per kind of row. Pure.
+
+A plan depends on the registry and on the row's device, serial number, units and list of
+quantities, never on its values or time; so the decoder keeps it and looks nothing up again.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from adapters.sources.payload.columns import Plan
+from adapters.sources.payload.shape import Row
+from collector.model import Reason
+from collector.profile import Profile
+from collector.quantities import quantities
+from collector.registry import GAUGE, Device, PointTable, Registry
+from collector.units import UnitError
+
+
+class Planner:
+    """Applies one registry revision to the shape of a row."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        table: PointTable,
+        profiles: Mapping[str, Profile],
+    ) -> None:
+        self._registry, self._table = registry, table
+        self._profiles = profiles
+
+    def make(self, site: str, gateway: str, row: Row) -> Plan:
+        device = self._registry.devices.get(f"{site}/{row.device}")
+        if not row.values:
+            return _refused(row, Reason.PAYLOAD, "the reading holds no values")
+        if device is None:
+            names = [d.id for d in self._registry.devices.values() if d.gateway == gateway]
+            told = f"no device {row.device!r:.80} at site {site!r}{_meant(row.device, names)}"
+            return _refused(row, Reason.UNKNOWN_DEVICE, told)
+        if device.gateway != gateway:
+            whose = f"gateway {device.gateway!r}" if device.gateway else "a connection of its own"
+            told = f"{device.key} is read through {whose}, not through {gateway!r}"
+            return _refused(row, Reason.NOT_YOURS, told)
+        serial = None if row.serial is None else str(row.serial).strip()
+        if serial is not None and device.serial and serial != device.serial:
+            told = (
+                f"{device.key} should have serial number {device.serial}, the message says "
+                f"{serial:.40}: was the instrument replaced? Then enter the new one in the registry"
+            )
+            return _refused(row, Reason.WRONG_SERIAL, told)
+        return self._usable(device, row)
+
+    def _usable(self, device: Device, row: Row) -> Plan:
+        """The plan of a row whose device is right: which of its quantities are."""
+        profile = self._profiles.get(device.profile)
+        brings = device.quantities or (tuple(profile.measured) if profile else ())
+        ids: list[int] = []
+        kept: list[int] = []
+        factors: list[tuple[float, float]] = []
+        refused: list[tuple[str, str, int]] = []
+        units = row.units or {}
+        for position, quantity in enumerate(row.values):
+            point = self._table.ids.get(f"{device.site}/{device.place}/{quantity}/raw")
+            if point is None or quantity not in brings:
+                told = f"{device.key} brings no {quantity!r:.80}{_meant(quantity, brings)}"
+                refused.append((Reason.UNKNOWN_QUANTITY, told, 1))
+                continue
+            scale, offset = 1.0, 0.0
+            if quantity in units:
+                try:
+                    scale, offset = quantities()[quantity].factor(units[quantity])
+                except (KeyError, UnitError) as fault:
+                    told = f"{device.key}, {quantity}: {fault}"
+                    refused.append((Reason.UNKNOWN_UNIT, told, 1))
+                    continue
+            if self._table.kind[point] == GAUGE and _is_secondary(profile, quantity):
+                scale, offset = scale * device.ratio, offset * device.ratio
+            ids.append(point)
+            kept.append(position)
+            factors.append((scale, offset))
+        columns = np.array(factors, np.float64).reshape(-1, 2)
+        plain = all(pair == (1.0, 0.0) for pair in factors)
+        return Plan(
+            np.array(ids, np.int32).tobytes(),
+            len(ids),
+            device.start,
+            device.end,
+            None if len(kept) == len(row.values) else tuple(kept),
+            None if plain else (columns[:, 0].copy(), columns[:, 1].copy()),
+            device.no_value,
+            tuple(refused),
+        )
+
+
+def _is_secondary(profile: Profile | None, quantity: str) -> bool:
+    """Whether the device's ratio multiplies it: by its profile; of a device whose quantities
+    the registry names, what transformers of both kinds scale (power)."""
+    measured = profile.measured.get(quantity) if profile else None
+    if measured is not None:
+        return measured.ratio
+    row = quantities().get(quantity)
+    return row is not None and row.scales == "both"
+
+
+def _refused(row: Row, reason: str, detail: str) -> Plan:
+    count = len(row.values)
+    return Plan(b"", 0, 0, 0, None, None, (), ((reason, detail, count),))
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """A hint at what was probably meant."""
+    close = difflib.get_close_matches(name[:80], known, n=1)
+    if close:
+        return f"; is {close[0]!r} meant?"
+    return f" (known: {', '.join(sorted(known)[:12])})" if known else ""

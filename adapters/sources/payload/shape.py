@@ -1,0 +1,109 @@
+"""The shape of a gateway's JSON message, and what can be saved of one that breaks it. Pure.
+
+``read`` gives the rows of a message. A payload that is JSON of the right shape costs one typed
+decode. One that is JSON with a fault somewhere is gone through piece by piece, so that a value
+written as text spoils itself and not its neighbours. What is not JSON raises ``UnreadableError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+Scalar = float | bool | None
+
+
+class Row(msgspec.Struct, gc=False):
+    """One device at one time. ``time`` is epoch milliseconds or ISO 8601 text."""
+
+    device: str
+    time: int | str
+    values: dict[str, Scalar]
+    serial: str | int | None = None
+    units: dict[str, str] | None = None
+    flags: dict[str, str] | None = None
+
+
+class Message(msgspec.Struct, gc=False):
+    """What one MQTT message (or one HTTP request) holds."""
+
+    readings: list[Row]
+    backfill: bool = False
+
+
+class Damage(NamedTuple):
+    """Part of a message that cannot be used: ``device`` is empty where it cannot be told."""
+
+    device: str
+    detail: str
+    readings: int
+    whole_row: bool
+
+
+class UnreadableError(ValueError):
+    """Nothing of this payload can be used; the text says why, for an electrician."""
+
+
+_typed: Final = msgspec.json.Decoder(Message)
+_any: Final = msgspec.json.Decoder()
+
+
+def read(payload: bytes) -> tuple[Message, list[Damage]]:
+    """The rows of ``payload`` and what of it is damaged. Raises ``UnreadableError``."""
+    try:
+        return _typed.decode(payload), []
+    except msgspec.ValidationError:
+        return _salvage(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise UnreadableError(f"this is not JSON: {fault}") from fault
+
+
+def _salvage(payload: bytes) -> tuple[Message, list[Damage]]:
+    try:
+        whole = _any.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise UnreadableError(f"this is not JSON: {fault}") from fault
+    if not isinstance(whole, dict) or not isinstance(whole.get("readings"), list):
+        raise UnreadableError('a message is an object with a list "readings"')
+    message = Message([], whole.get("backfill") is True)
+    damages: list[Damage] = []
+    if not isinstance(whole.get("backfill", False), bool):
+        # A flag that cannot be read says nothing about the readings themselves.
+        damages.append(Damage("", '"backfill" is neither true nor false; taken as false', 0, True))
+    for raw in whole["readings"]:
+        row = _row(raw, damages)
+        if row is not None:
+            message.readings.append(row)
+    return message, damages
+
+
+def _row(raw: Any, damages: list[Damage]) -> Row | None:
+    if not isinstance(raw, dict):
+        damages.append(Damage("", "an entry of readings is not an object", 1, True))
+        return None
+    device = raw.get("device")
+    named = device if isinstance(device, str) else ""
+    values = raw.get("values")
+    count = len(values) if isinstance(values, dict) else 1
+    if isinstance(values, dict):
+        values = dict(_usable(named, values, damages))
+        if not values and count:
+            return None
+    try:
+        return msgspec.convert(raw | {"values": values}, Row)
+    except msgspec.ValidationError as fault:
+        damages.append(Damage(named, str(fault).replace("`$", "`reading"), count, True))
+        return None
+
+
+def _usable(
+    device: str, values: dict[str, Any], damages: list[Damage]
+) -> Iterator[tuple[str, Scalar]]:
+    for quantity, value in values.items():
+        if value is None or isinstance(value, int | float):
+            yield quantity, float(value) if isinstance(value, int) else value
+        else:
+            told = f"{quantity} = {value!r:.60}: a value is a number, true, false or null"
+            damages.append(Damage(device, told, 1, False))
