@@ -1,0 +1,121 @@
+"""Where a Modbus device is, from the ``connection`` a person wrote. Pure.
+
+    modbus+tcp://10.0.0.5:502?unit=3
+    modbus+rtu-tcp://10.0.0.6:4001?unit=3            RTU frames through a serial converter
+    modbus+serial:///dev/ttyS1?unit=3&baud=9600&parity=N&stop=1
+
+Several devices with one ``Bus`` share one connection and are asked one after another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+
+class Framing(Enum):
+    """How frames travel. Only ``TCP`` numbers its requests."""
+
+    TCP = "modbus+tcp"
+    RTU_TCP = "modbus+rtu-tcp"
+    SERIAL = "modbus+serial"
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    """One connection: a host and port, or (``port`` 0) a serial device file as ``host``."""
+
+    framing: Framing
+    host: str
+    port: int = 0
+    baud: int = 9600
+    parity: str = "N"
+    stop: int = 1
+
+    @property
+    def place(self) -> str:
+        """``10.0.0.5:502`` or ``/dev/ttyS1``: what can be opened once only."""
+        if self.framing is Framing.SERIAL:
+            return self.host
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Its name among origins."""
+        return f"modbus:{self.place}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A device on a bus; ``unit`` is its slave number."""
+
+    bus: Bus
+    unit: int
+
+
+class AddressError(ValueError):
+    """This is no Modbus connection; the text says in which way."""
+
+
+_ALLOWED: Final = {
+    Framing.TCP: {"unit"},
+    Framing.RTU_TCP: {"unit"},
+    Framing.SERIAL: {"unit", "baud", "parity", "stop"},
+}
+
+
+def parse_connection(text: str) -> Address:
+    """The address in ``text``; :class:`AddressError` names the first thing that is wrong."""
+    parts = urlsplit(text)
+    framings = {framing.value: framing for framing in Framing}
+    framing = framings.get(parts.scheme)
+    if framing is None:
+        raise AddressError(f"{text!r} starts with none of {', '.join(framings)}")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    unknown = sorted(set(options) - _ALLOWED[framing])
+    if unknown:
+        raise AddressError(
+            f"{text!r} has the unknown option {unknown[0]!r}"
+            f" (known: {', '.join(sorted(_ALLOWED[framing]))})"
+        )
+    unit = _number(text, options, "unit", 1, range(256))
+    if framing is Framing.SERIAL:
+        return Address(_serial(text, parts, options), unit)
+    if not parts.hostname:
+        raise AddressError(f"{text!r} names no host")
+    try:
+        port = 502 if parts.port is None else parts.port
+    except ValueError:
+        raise AddressError(f"{text!r} has no port number from 1 to 65535") from None
+    if port == 0:
+        raise AddressError(f"{text!r} has no port number from 1 to 65535")
+    return Address(Bus(framing, parts.hostname, port), unit)
+
+
+def _serial(text: str, parts: SplitResult, options: dict[str, str]) -> Bus:
+    if parts.netloc or not parts.path.strip("/"):
+        raise AddressError(f"{text!r} names no serial port, as in modbus+serial:///dev/ttyS1")
+    parity = options.get("parity", "N")
+    if parity not in {"N", "E", "O"}:
+        raise AddressError(f"{text!r}: parity {parity!r} is none of N, E, O")
+    return Bus(
+        Framing.SERIAL,
+        parts.path,
+        baud=_number(text, options, "baud", 9600, range(300, 4_000_001)),
+        parity=parity,
+        stop=_number(text, options, "stop", 1, range(1, 3)),
+    )
+
+
+def _number(text: str, options: dict[str, str], name: str, default: int, bounds: range) -> int:
+    given = options.get(name)
+    if given is None:
+        return default
+    if not given.isdecimal() or int(given) not in bounds:
+        raise AddressError(
+            f"{text!r}: {name} {given!r} is no number from {bounds[0]} to {bounds[-1]}"
+        )
+    return int(given)

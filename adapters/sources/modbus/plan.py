@@ -1,0 +1,140 @@
+"""Which blocks to read from a device, and what the bytes then mean. Pure.
+
+``blocks`` covers registers with few reads; a ``Plan`` is that for one device, with the decoder
+compiled, the unit factors and the device's ratio resolved, and the stable ids of its points.
+
+Invariants: every register lies whole within exactly one block of its function; no block is
+longer than ``max_block``; no more than ``max_gap`` unwanted registers are read between two
+wanted ones; blocks do not overlap unless registers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adapters.sources.modbus.codec import KINDS, Decoder, Field
+from collector.model import Ids, Qualities, Values
+from collector.profile import Profile, Register, canonical
+from collector.registry import Device
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Block:
+    """``count`` registers (coils for functions 1 and 2) from wire address ``address``."""
+
+    function: int
+    address: int
+    count: int
+
+
+def width(register: Register) -> int:
+    """Registers (or coils) that one value takes."""
+    return 1 if register.function in {1, 2} else KINDS[register.type].words
+
+
+def blocks(registers: Sequence[Register], max_gap: int, max_block: int) -> tuple[Block, ...]:
+    """The fewest blocks, left to right, that keep the bounds."""
+    found: list[Block] = []
+    for register in sorted(registers, key=lambda r: (r.function, r.address)):
+        end = register.address + width(register)
+        if found and found[-1].function == register.function:
+            last = found[-1]
+            reach = max(end, last.address + last.count)
+            gap = register.address - (last.address + last.count)
+            if gap <= max_gap and reach - last.address <= max_block:
+                found[-1] = Block(last.function, last.address, reach - last.address)
+                continue
+        found.append(Block(register.function, register.address, end - register.address))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one device is read. ``decode(image)`` takes the answers to ``blocks`` one after
+    another (two bytes a register, and two bytes, 0 or 1, a coil) and gives a value and a
+    quality for each of ``points`` (stable ids, int32)."""
+
+    blocks: tuple[Block, ...]
+    points: Ids
+    decoder: Decoder
+    registers: tuple[Register, ...]
+
+    def decode(self, image: bytes) -> tuple[Values, Qualities]:
+        return self.decoder.decode(image)
+
+
+def plan(
+    device: Device,
+    profile: Profile,
+    ids: Mapping[str, int],
+    *,
+    strict: bool = False,
+    without: Collection[Block] = (),
+) -> Plan:
+    """The plan of ``device``. ``ids`` maps ``site/place/quantity/raw`` to stable ids; what it
+    does not name is not read. ``strict`` reads over no gap (for devices that refuse a read
+    which touches a hole); ``without`` leaves out what the device refused."""
+    wanted = [
+        (register, ids[name])
+        for register in profile.registers
+        if not device.quantities or register.quantity in device.quantities
+        if (name := f"{device.site}/{device.place}/{register.quantity}/raw") in ids
+    ]
+    gap = 0 if strict else profile.max_gap
+    found = [
+        block
+        for block in blocks([register for register, _ in wanted], gap, profile.max_block)
+        if block not in without
+    ]
+    starts = np.cumsum([0] + [2 * block.count for block in found]).tolist()
+    fields: list[Field] = []
+    points: list[int] = []
+    for register, point in wanted:
+        at = _place(register, found, starts)
+        if at is not None:
+            fields.append(_field(register, at, device))
+            points.append(point)
+    ordered = sorted(range(len(fields)), key=lambda i: fields[i].at)
+    return Plan(
+        tuple(found),
+        np.array([points[i] for i in ordered], np.int32),
+        Decoder([fields[i] for i in ordered], starts[-1]),
+        tuple(fields[i].register for i in ordered),
+    )
+
+
+def _place(register: Register, found: Sequence[Block], starts: Sequence[int]) -> int | None:
+    for block, start in zip(found, starts, strict=False):
+        offset = register.address - block.address
+        if (
+            block.function == register.function
+            and offset >= 0
+            and offset + width(register) <= block.count
+        ):
+            return start + 2 * offset
+    return None
+
+
+def _field(register: Register, at: int, device: Device) -> Field:
+    """Counters stay as the meter shows them; only gauges take the device's ratio here."""
+    unit = canonical(register)
+    ratio = 1.0
+    if register.ratio and not unit.counter:
+        ratio = {"voltage": device.voltage_ratio, "current": device.current_ratio}.get(
+            unit.scales, device.ratio
+        )
+    shown = [
+        round((number - register.offset) / register.scale, 6)
+        for number in device.no_value
+        if register.scale != 0
+    ]
+    return Field(
+        register,
+        at,
+        gain=register.scale * unit.scale * ratio,
+        shift=(register.offset * unit.scale + unit.offset) * ratio,
+        no_value=(*device.no_value, *shown),
+    )
