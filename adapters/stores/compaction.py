@@ -1,0 +1,266 @@
+"""How runs become fewer, and chunks: the store's housekeeping, inside the owner's transaction.
+
+Invariants. Chunks of a point are disjoint in time. Merged runs are always neighbours in age and
+their merger takes the place of the newest, so that the later write goes on winning. A row is at
+any moment in exactly the layers that make the same reading win as before. One step handles a
+bounded number of rows: about twice what makes a group full, and at most ``REWRITES`` chunks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from adapters.stores.chunks import (
+    CorruptChunkError,
+    decode_chunk,
+    decode_run,
+    encode_chunk,
+    encode_run,
+)
+from adapters.stores.columns import EMPTY, FIRST_TIME, Columns, Rows, in_order, layered, stacked
+from collector.model import Mask
+
+GROUP_BITS: Final = 6
+"""64 neighbouring points share a run."""
+FAN: Final = 16
+"""So many small runs of one tier are merged into one of the next."""
+SEAL_ROWS: Final = 2048
+"""A group is full, and sealed, when its runs hold this many rows for each of its points."""
+SEAL_LEAST: Final = 1024
+"""A point with fewer rows waits in the group's oldest run."""
+CHUNK_ROWS: Final = 4096
+REWRITES: Final = 256
+"""Chunks that one step rewrites at most for late data; the rest waits for the next step."""
+OLDEST_TIER: Final = 99
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What is known of a group's runs without asking the database. It only decides when to
+    look: after a rollback it may be wrong, and is set right by the next look."""
+
+    small: int = 0
+    small_rows: int = 0
+    rows: int = 0
+    points: int = 1
+
+    def due(self) -> bool:
+        full = SEAL_ROWS * self.points
+        return self.rows >= full or (self.small >= FAN and self.small_rows < full // 4)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    seq: int
+    tier: int
+    rows: int
+    points: int
+
+
+class Compactor:
+    """Merges and seals; see the module. Touches nothing until :meth:`compact` is called."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._gathered: dict[int, _Gathered] = {}
+        self._look("SELECT grp, tier, count(*), sum(n), max(points) FROM run GROUP BY grp, tier")
+
+    def wrote(self, group: int, points: int, rows: int) -> None:
+        """A run of ``rows`` rows of ``points`` points was added to ``group``."""
+        self._note(group, points, rows, 1)
+
+    def compact(self, max_rows: int, horizon: int) -> int:
+        """Handle due groups until about ``max_rows`` rows were read and written anew; rows
+        older than ``horizon`` are dropped on the way. Returns the rows; 0 if nothing was due."""
+        handled = 0
+        for group in [g for g, known in self._gathered.items() if known.due()]:
+            if handled >= max_rows:
+                break
+            handled += self._tend(group, horizon)
+        return handled
+
+    def _note(self, group: int, points: int, rows: int, small: int) -> None:
+        known = self._gathered.setdefault(group, _Gathered())
+        known.rows += rows
+        known.points = max(known.points, points)
+        known.small += small
+        known.small_rows += rows if small else 0
+
+    def _look(self, query: str, arguments: tuple[int, ...] = ()) -> None:
+        for group, tier, runs, rows, points in self._db.execute(query, arguments):
+            self._note(group, points, rows, 0 if tier else runs)
+
+    def _tend(self, group: int, horizon: int) -> int:
+        """One step for one group: seal its oldest runs, or merge runs of one tier."""
+        runs = [
+            _Run(*row)
+            for row in self._db.execute(
+                "SELECT seq, tier, n, points FROM run WHERE grp = ? ORDER BY seq", (group,)
+            )
+        ]
+        chosen, seal = _choose(runs)
+        handled = self._merge(group, chosen, horizon, seal=seal) if chosen else 0
+        self._gathered.pop(group, None)
+        self._look("SELECT grp, tier, 1, n, points FROM run WHERE grp = ?", (group,))
+        return handled
+
+    def _merge(self, group: int, runs: Sequence[_Run], horizon: int, *, seal: bool) -> int:
+        """Neighbouring runs become one in the place of the newest, less what is sealed."""
+        parts = []
+        for run in runs:
+            (data,) = self._db.execute("SELECT data FROM run WHERE seq = ?", (run.seq,)).fetchone()
+            try:
+                parts.append(decode_run(data))
+            except CorruptChunkError as fault:
+                self._put_aside("run", run.seq, str(fault))
+            self._db.execute("DELETE FROM run WHERE seq = ?", (run.seq,))
+        rows = in_order(unexpired(stacked(parts), horizon))
+        handled = sum(run.rows for run in runs)
+        if seal:
+            rows, rewritten = self._seal(rows)
+            handled += rewritten
+        if len(rows.point):
+            tier = OLDEST_TIER if seal else 1 + max(run.tier for run in runs)
+            add_run(self._db, runs[-1].seq, group, tier, rows)
+        return handled
+
+    def _seal(self, rows: Rows) -> tuple[Rows, int]:
+        """Points with enough rows go into chunks; the rest is returned, with the number of
+        rows in the chunks that were rewritten."""
+        starts = rows.heads()
+        stops = np.append(starts[1:], len(rows.point))
+        left: Mask = np.ones(len(rows.point), np.bool_)
+        allowed, rewritten = REWRITES, 0
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+            if stop - start < SEAL_LEAST or not allowed:
+                continue
+            part = slice(start, stop)
+            columns = Columns(rows.time[part], rows.value[part], rows.quality[part])
+            done, used, touched = self._seal_point(int(rows.point[start]), columns, allowed)
+            left[part] = ~done
+            allowed -= used
+            rewritten += touched
+        return rows.take(left), rewritten
+
+    def _seal_point(self, point: int, new: Columns, allowed: int) -> tuple[Mask, int, int]:
+        """Rows of one point into chunks: which of them were, how many chunks were rewritten for
+        that, and the rows these held.
+
+        A row belongs to the last chunk that begins before it (the first chunk, if none does).
+        Rows behind that chunk's end make chunks of their own if they are enough.
+        """
+        there = self._db.execute(
+            "SELECT id, low, high FROM chunk WHERE point = :point AND low <= :last AND low >= "
+            "coalesce((SELECT max(low) FROM chunk WHERE point = :point AND low <= :first), :first) "
+            "ORDER BY low",
+            {"point": point, "first": int(new.time[0]), "last": int(new.time[-1])},
+        ).fetchall()
+        lows = np.array([low for _, low, _ in there], np.int64)
+        highs = np.array([high for _, _, high in there], np.int64)
+        owner = np.searchsorted(lows, new.time, side="right") - 1
+        done: Mask = owner < 0
+        if there and int(np.count_nonzero(done)) < SEAL_LEAST:
+            owner[done] = 0
+            done[:] = False
+        elif done.any():
+            self._insert(point, new.take(done))
+        used = touched = 0
+        for which in np.unique(owner[~done]).tolist():
+            mine = (owner == which) & ~done
+            behind = mine & (new.time > highs[which])
+            if int(np.count_nonzero(behind)) >= SEAL_LEAST:
+                self._insert(point, new.take(behind))
+                done |= behind
+                mine &= ~behind
+            if mine.any() and used < allowed:
+                used += 1
+                touched += self._rewrite(point, there[which][0], new.take(mine))
+                done |= mine
+        return done, used, touched
+
+    def _rewrite(self, point: int, chunk: int, added: Columns) -> int:
+        (data,) = self._db.execute("SELECT data FROM chunk WHERE id = ?", (chunk,)).fetchone()
+        try:
+            old = decode_chunk(data)
+        except CorruptChunkError as fault:
+            self._put_aside("chunk", chunk, str(fault))
+            old = EMPTY
+        self._db.execute("DELETE FROM chunk WHERE id = ?", (chunk,))
+        self._insert(point, layered([old, added]))
+        return len(old.time)
+
+    def _insert(self, point: int, columns: Columns) -> None:
+        rows = len(columns.time)
+        pieces = -(-rows // CHUNK_ROWS)
+        for piece in range(pieces):
+            part = columns.take(slice(rows * piece // pieces, rows * (piece + 1) // pieces))
+            low, high = int(part.time[0]), int(part.time[-1])
+            self._db.execute(
+                "INSERT INTO chunk (point, low, high, n, data) VALUES (?, ?, ?, ?, ?)",
+                (point, low, high, len(part.time), encode_chunk(*part)),
+            )
+
+    def _put_aside(self, kind: str, row: int, why: str) -> None:
+        """A corrupt blob leaves the readings' way, but is kept for a person to look at."""
+        self._db.execute(_ASIDE[kind], (why, row))
+
+
+_ASIDE: Final = {
+    "run": "INSERT INTO damaged SELECT 'run', grp, n, low, high, ?, data FROM run WHERE seq = ?",
+    "chunk": "INSERT INTO damaged SELECT 'chunk', point, n, low, high, ?, data FROM chunk "
+    "WHERE id = ?",
+}
+
+
+def add_run(
+    connection: sqlite3.Connection, seq: int | None, group: int, tier: int, rows: Rows
+) -> int:
+    """Store rows of one group, sorted, as a run (``seq`` None: the newest). Their points."""
+    points = len(rows.heads())
+    connection.execute(
+        "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            seq,
+            group,
+            tier,
+            len(rows.point),
+            points,
+            int(rows.time.min()),
+            int(rows.time.max()),
+            encode_run(rows, squeeze=tier > 0),
+        ),
+    )
+    return points
+
+
+def unexpired(rows: Rows, horizon: int) -> Rows:
+    """Rows that are not older than ``horizon``; those with impossible times have no age."""
+    if horizon == FIRST_TIME:
+        return rows
+    keep = (rows.time >= horizon) | (rows.point < 0)
+    return rows if keep.all() else rows.take(keep)
+
+
+def _choose(runs: Sequence[_Run]) -> tuple[Sequence[_Run], bool]:
+    """Which of a group's runs, oldest first, to merge now, and whether to seal them."""
+    full = SEAL_ROWS * max((run.points for run in runs), default=1)
+    if sum(run.rows for run in runs) >= full:
+        rows = stop = 0
+        while stop < len(runs) and rows < 2 * full:
+            rows += runs[stop].rows
+            stop += 1
+        return runs[:stop], True
+    stop = len(runs)
+    while stop:
+        start = stop
+        while start and runs[start - 1].tier == runs[stop - 1].tier:
+            start -= 1
+        if stop - start >= FAN and sum(run.rows for run in runs[start:stop]) < full // 4:
+            return runs[start:stop], False
+        stop = start
+    return [], False

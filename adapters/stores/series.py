@@ -1,0 +1,289 @@
+"""Readings by point and time in tables of a database that somebody else owns.
+
+Promise: what was written is what is read, upserted by (point, time), the later write winning,
+whatever the order, the cutting into writes and the moments of compaction. The owner of the
+connection begins and commits; every method here works inside the owner's transaction.
+
+How: no row per reading. A write sorts its rows and adds one *run* per group of neighbouring
+points. ``compact`` merges runs in steps of bounded size and seals what has gathered into
+*chunks*, one point each, disjoint in time; late data rewrites only the chunks it falls into.
+Newer layers win over older: of runs the one with the larger ``seq``, and any run over the chunks.
+
+A reading whose time is impossible (``BAD_TIME``) lies aside, under the point ``-1 - point``: it
+is read back at the time it claims, but moves neither ``latest`` nor retention nor anybody's
+chunks. Where it claims a time at which there is a usable reading, the usable one is read.
+
+Retention moves a horizon: what is older is not read any more from that moment, not stored when
+it comes late, and its space is given back chunk by chunk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from adapters.stores.chunks import CorruptChunkError, decode_chunk, decode_run, slice_run
+from adapters.stores.columns import (
+    EMPTY,
+    FIRST_TIME,
+    LAST_TIME,
+    Columns,
+    Rows,
+    bucketed,
+    cut,
+    enough,
+    in_order,
+    joined,
+    layered,
+)
+from adapters.stores.compaction import GROUP_BITS, Compactor, add_run, unexpired
+from collector.model import Ids, Qualities, Quality, Times, Values
+from collector.ports import Buckets, Series
+
+ASIDE_CHUNKS: Final = 4
+"""Chunks of readings with impossible times that retention leaves a point."""
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS run (
+    seq INTEGER PRIMARY KEY, grp INTEGER NOT NULL, tier INTEGER NOT NULL,
+    n INTEGER NOT NULL, points INTEGER NOT NULL,
+    low INTEGER NOT NULL, high INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS run_by_group ON run (grp);
+CREATE TABLE IF NOT EXISTS chunk (
+    id INTEGER PRIMARY KEY, point INTEGER NOT NULL,
+    low INTEGER NOT NULL, high INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS chunk_by_point ON chunk (point, low);
+CREATE INDEX IF NOT EXISTS chunk_by_age ON chunk (high) WHERE point >= 0;
+CREATE TABLE IF NOT EXISTS damaged (
+    kind TEXT NOT NULL, owner INTEGER NOT NULL, n INTEGER NOT NULL,
+    low INTEGER NOT NULL, high INTEGER NOT NULL, why TEXT NOT NULL, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS series_state (key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;
+"""
+"""For the owner's file (see ``FoldFile``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a store holds: readings in chunks and runs (a reading written twice and not yet
+    merged counts twice), the bytes of their blobs, and blobs found damaged."""
+
+    sealed_rows: int
+    sealed_bytes: int
+    run_rows: int
+    run_bytes: int
+    chunks: int
+    runs: int
+    damaged: int
+
+
+class SeriesStore:
+    """See the module. ``connection`` is in autocommit mode (``isolation_level=None``) with
+    :data:`SCHEMA` in it; a read-only one serves the reading methods."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._compactor: Compactor | None = None
+        self._unreadable: set[tuple[str, int]] = set()
+
+    # --- writing
+
+    def write(self, point: Ids, time: Times, value: Values, quality: Qualities) -> int:
+        """Upsert rows of any order, duplicates included (the later row wins). Visible to this
+        connection at once. Returns how many rows were older than the retention horizon and
+        therefore not stored."""
+        aside = quality == Quality.BAD_TIME
+        if aside.any():
+            point = np.where(aside, ~point, point)
+        rows = unexpired(Rows(point, time, value, quality), self.horizon())
+        expired = len(point) - len(rows.point)
+        rows = in_order(rows)
+        groups = rows.point >> GROUP_BITS
+        starts = np.flatnonzero(np.diff(groups, prepend=groups[:1] - 1))
+        stops = np.append(starts[1:], len(groups))
+        compactor = self._housekeeping()
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=False):
+            group = int(groups[start])
+            part = rows.take(slice(start, stop))
+            points = add_run(self._db, None, group, 0, part)
+            compactor.wrote(group, points, stop - start)
+        return expired
+
+    def compact(self, max_rows: int = 1 << 18) -> int:
+        """Merge and seal what is due until about ``max_rows`` rows were handled. Returns the
+        rows handled; 0 when nothing was due. Changes nothing that a read can see."""
+        return self._housekeeping().compact(max_rows, self.horizon())
+
+    def retain(self, before: int, max_chunks: int = 1 << 30) -> int:
+        """Move the horizon to ``before`` (UTC ms; it never moves back) and give back the space
+        of at most ``max_chunks`` chunks that lie wholly behind it. Returns rows deleted; call
+        again until 0."""
+        horizon = max(before, self.horizon())
+        self._db.execute(
+            "INSERT INTO series_state VALUES ('horizon', ?) "
+            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (horizon,),
+        )
+        return (
+            self._delete(
+                "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE high < ? AND "
+                "point >= 0 LIMIT ?) RETURNING n",
+                (horizon, max_chunks),
+            )
+            + self._delete("DELETE FROM run WHERE high < ? AND grp >= 0 RETURNING n", (horizon,))
+            + self._delete(
+                "DELETE FROM chunk WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER "
+                "(PARTITION BY point ORDER BY id DESC) AS age FROM chunk WHERE point < 0) "
+                "WHERE age > ?) RETURNING n",
+                (ASIDE_CHUNKS,),
+            )
+        )
+
+    def _delete(self, statement: str, arguments: tuple[int, ...]) -> int:
+        return sum(n for (n,) in self._db.execute(statement, arguments).fetchall())
+
+    def _housekeeping(self) -> Compactor:
+        if self._compactor is None:
+            self._compactor = Compactor(self._db)
+        return self._compactor
+
+    # --- reading
+
+    def read(self, point: int, start: int, end: int) -> Series:
+        """Readings with ``start <= time < end`` (UTC ms), whatever their quality."""
+        with self._snapshot():
+            found = self._between(point, max(start, self.horizon()), end - 1)
+            aside = self._between(~point, start, end - 1)
+        return (layered([aside, found]) if len(aside.time) else found).series()
+
+    def buckets(self, point: int, start: int, end: int, width: int) -> Buckets:
+        """Statistics per span of ``width`` ms, spans counted from ``start``; see ``Buckets``."""
+        return bucketed(self.read(point, start, end), start, width)
+
+    def latest(self, point: int) -> Series:
+        """The newest reading (one row or none). Those with an impossible time do not count."""
+        return self._newest(point, LAST_TIME, 1)
+
+    def before(self, point: int, time: int, n: int) -> Series:
+        """The ``n`` newest readings older than ``time``, in order of time; without those whose
+        time is impossible."""
+        return self._newest(point, time - 1, n)
+
+    def after(self, point: int, time: int, n: int) -> Series:
+        """The ``n`` oldest readings newer than ``time``, in order of time; without those whose
+        time is impossible."""
+        with self._snapshot():
+            low = max(time + 1, self.horizon())
+            if low > LAST_TIME:
+                return EMPTY.series()
+            chunks = self._chunks(
+                _CHUNKS_BETWEEN,
+                {"point": point, "low": low, "high": LAST_TIME, "first": FIRST_TIME},
+            )
+            layers = [enough((cut(chunk, low, LAST_TIME) for chunk in chunks), n)]
+            layers += self._runs(point, low, LAST_TIME)
+        return layered(layers).take(slice(0, n)).series()
+
+    def _newest(self, point: int, high: int, n: int) -> Series:
+        with self._snapshot():
+            low = self.horizon()
+            if high < low:
+                return EMPTY.series()
+            chunks = self._chunks(
+                "SELECT id, data FROM chunk WHERE point = :point AND low <= :high "
+                "ORDER BY low DESC",
+                {"point": point, "high": high},
+            )
+            layers = [enough((cut(chunk, low, high) for chunk in chunks), n, backwards=True)]
+            layers += self._runs(point, low, high)
+        found = layered(layers)
+        return found.take(slice(max(0, len(found.time) - n), None)).series()
+
+    def _between(self, point: int, low: int, high: int) -> Columns:
+        if high < low:
+            return EMPTY
+        chunks = self._chunks(
+            _CHUNKS_BETWEEN, {"point": point, "low": low, "high": high, "first": FIRST_TIME}
+        )
+        sealed = joined([cut(chunk, low, high) for chunk in chunks])
+        return layered([sealed, *self._runs(point, low, high)])
+
+    def _chunks(self, query: str, arguments: dict[str, int]) -> Iterator[Columns]:
+        for chunk, data in self._db.execute(query, arguments):
+            try:
+                yield decode_chunk(data)
+            except CorruptChunkError:
+                self._unreadable.add(("chunk", chunk))
+
+    def _runs(self, point: int, low: int, high: int) -> list[Columns]:
+        found = []
+        for seq, data in self._db.execute(
+            "SELECT seq, data FROM run WHERE grp = ? AND low <= ? AND high >= ? ORDER BY seq",
+            (point >> GROUP_BITS, high, low),
+        ):
+            try:
+                found.append(cut(slice_run(data, point), low, high))
+            except CorruptChunkError:
+                self._unreadable.add(("run", seq))
+        return found
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """One view of chunks and runs, though another connection compacts meanwhile."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    # --- about itself
+
+    def horizon(self) -> int:
+        """Readings older than this (UTC ms) are not kept; the smallest int64 at first."""
+        row = self._db.execute("SELECT value FROM series_state WHERE key = 'horizon'").fetchone()
+        return FIRST_TIME if row is None else int(row[0])
+
+    def points(self) -> list[int]:
+        """Ids of all points with readings, in order. Reads every run."""
+        with self._snapshot():
+            found = {
+                point
+                for (point,) in self._db.execute(
+                    "WITH RECURSIVE next(point) AS (SELECT min(point) FROM chunk UNION ALL "
+                    "SELECT (SELECT min(point) FROM chunk WHERE point > next.point) FROM next "
+                    "WHERE next.point IS NOT NULL) SELECT point FROM next WHERE point IS NOT NULL"
+                )
+            }
+            for seq, data in self._db.execute("SELECT seq, data FROM run"):
+                try:
+                    found.update(np.unique(decode_run(data).point).tolist())
+                except CorruptChunkError:
+                    self._unreadable.add(("run", seq))
+        return sorted({max(point, ~point) for point in found})
+
+    def stored(self) -> Stored:
+        """What is held. Reads the head of every blob: not for every second."""
+
+        def one(query: str) -> Any:
+            return self._db.execute(query).fetchone()
+
+        with self._snapshot():
+            rows, size, chunks = one(_TOTALS + "chunk")
+            run_rows, run_size, runs = one(_TOTALS + "run")
+            (damaged,) = one("SELECT count(*) FROM damaged")
+        return Stored(rows, size, run_rows, run_size, chunks, runs, damaged + len(self._unreadable))
+
+
+# From the chunk in which :low lies, or the first one.
+_CHUNKS_BETWEEN: Final = """
+SELECT id, data FROM chunk WHERE point = :point AND low <= :high AND high >= :low AND low >=
+coalesce((SELECT max(low) FROM chunk WHERE point = :point AND low <= :low), :first) ORDER BY low
+"""
+_TOTALS: Final = "SELECT coalesce(sum(n), 0), coalesce(sum(length(data)), 0), count(*) FROM "
