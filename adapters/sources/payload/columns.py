@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -31,26 +31,29 @@ class Plan(msgspec.Struct, gc=False, frozen=True):
     """What to do with a row of one device and one list of quantities."""
 
     ids: bytes
+    """Point ids of the usable values, int32 one after another."""
     count: int
     start: int
     end: int
-    kept: tuple[int, ...] | None
+    """Readings with ``start <= time < end`` (UTC ms) are of a device in service."""
+    kept: tuple[int, ...] | None = None
     """Positions of the usable values; None for all of them."""
-    factors: tuple[Values, Values] | None
-    no_value: tuple[float, ...]
-    refused: tuple[tuple[str, str, int], ...]
+    factors: tuple[Values, Values] | None = None
+    """Scale and offset per value; None for 1 and 0."""
+    no_value: tuple[float, ...] = ()
+    refused: tuple[tuple[str, str, int], ...] = ()
     """Reason, detail, number of readings."""
+    special: bool = False
+    """It has factors or numbers for "no value": the finished columns are looked at again."""
 
 
 class Columns:
-    """Columns of one call while they grow."""
+    """Columns of one call while they grow: per row its plan and time, per reading its value."""
 
     def __init__(self) -> None:
-        self.values: list[float | bool | None] = []
-        self.ids: list[bytes] = []
-        self.counts: list[int] = []
+        self.plans: list[Plan] = []
         self.times: list[int] = []
-        self.special: list[tuple[int, Plan]] = []
+        self.values: list[Scalar] = []
         self.flags: list[tuple[int, Quality]] = []
         self.stops: list[int] = []
         self.origins: list[int] = []
@@ -58,12 +61,11 @@ class Columns:
         self.backfill: list[bool] = []
 
     def close(self, origin: int, received: int, backfill: bool) -> None:
-        """A message ended; it becomes a segment if it brought any row."""
-        if len(self.values) > (self.stops[-1] if self.stops else 0):
-            self.stops.append(len(self.values))
-            self.origins.append(origin)
-            self.received.append(received)
-            self.backfill.append(backfill)
+        """A message ended that brought rows; it becomes a segment."""
+        self.stops.append(len(self.values))
+        self.origins.append(origin)
+        self.received.append(received)
+        self.backfill.append(backfill)
 
     def batch(self) -> Batch:
         if not self.values:
@@ -73,12 +75,16 @@ class Columns:
         for at, flag in self.flags:
             quality[at] = flag
         quality[np.isnan(value) & (quality < VALID_BELOW)] = Quality.NO_VALUE
-        for at, plan in self.special:
-            rows = slice(at, at + plan.count)
-            _apply(plan, value[rows], quality[rows])
+        counts = np.array([plan.count for plan in self.plans], np.int64)
+        if True in [plan.special for plan in self.plans]:
+            stops = np.cumsum(counts).tolist()
+            for plan, stop in zip(self.plans, stops, strict=True):
+                if plan.special:
+                    rows = slice(stop - plan.count, stop)
+                    _apply(plan, value[rows], quality[rows])
         return Batch(
-            np.frombuffer(b"".join(self.ids), np.int32),
-            np.repeat(np.array(self.times, np.int64), np.array(self.counts, np.int64)),
+            np.frombuffer(b"".join([plan.ids for plan in self.plans]), np.int32),
+            np.repeat(np.array(self.times, np.int64), counts),
             value,
             quality,
             Segments(
@@ -92,10 +98,18 @@ class Columns:
 
 def _apply(plan: Plan, value: Values, quality: Qualities) -> None:
     """Factors, and the numbers by which the device says "no value" (these stay as they came)."""
-    none = np.isin(value, plan.no_value)
-    quality[none & (quality < VALID_BELOW)] = Quality.NO_VALUE
-    if plan.factors is not None:
-        scale, offset = plan.factors
+    none = None
+    for number in plan.no_value:
+        none = value == number if none is None else none | (value == number)
+    if none is not None:
+        quality[none & (quality < VALID_BELOW)] = Quality.NO_VALUE
+    if plan.factors is None:
+        return
+    scale, offset = plan.factors
+    if none is None:
+        value *= scale
+        value += offset
+    else:
         np.copyto(value, value * scale + offset, where=~none)
 
 
@@ -118,9 +132,6 @@ class Notes:
         self._found: dict[tuple[str, str], tuple[str, int]] = {}
         self._unnamed: dict[str, int] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
     def add(self, reason: str, device: str, detail: str, count: int) -> None:
         key = (reason, device)
         if key in self._found:
@@ -133,9 +144,23 @@ class Notes:
         else:
             self._unnamed[reason] = self._unnamed.get(reason, 0) + count
 
-    def damage(self, damage: Damage) -> None:
-        reason = Reason.PAYLOAD if damage.whole_row else Reason.BAD_VALUE
-        self.add(reason, damage.device, damage.detail, damage.readings)
+    @staticmethod
+    def of(reason: str, detail: str, count: int) -> Notes:
+        """Notes with one refusal of a whole message."""
+        notes = Notes()
+        notes.add(reason, "", detail, count)
+        return notes
+
+    @staticmethod
+    def of_damages(damages: Sequence[Damage]) -> Notes:
+        """Notes of a message that is damaged in these parts, or empty (no damages)."""
+        if not damages:
+            return Notes.of(Reason.PAYLOAD, "the message holds no readings", 0)
+        notes = Notes()
+        for part in damages:
+            reason = Reason.PAYLOAD if part.whole_row else Reason.BAD_VALUE
+            notes.add(reason, part.device, part.detail, part.readings)
+        return notes
 
     def refusals(self, received: int, origin: int, payload: bytes) -> Iterator[Refusal]:
         """As journal entries, each with the payload (cut to ``SAMPLE_BYTES``)."""

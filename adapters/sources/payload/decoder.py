@@ -19,7 +19,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
-from adapters.sources.payload.plan import Planner
+from adapters.sources.payload.plan import NEWEST, OLDEST, Planner
 from adapters.sources.payload.shape import Row, UnreadableError, read
 from collector.model import Batch, Reason, Refusal
 from collector.profile import Profile
@@ -28,8 +28,6 @@ from collector.registry import Gateway, Identify, PointTable, Registry
 Message = tuple[str, bytes, int]
 """Topic, payload, receipt (UTC ms)."""
 
-_OLDEST: Final = 946_684_800_000  # 2000-01-01; before it a number was not milliseconds
-_NEWEST: Final = 253_402_300_800_000  # the year 10000; beyond it a number was not milliseconds
 _PLANS: Final = 100_000
 _FAULTY_PLANS: Final = 1_000
 _LONGEST_KEY: Final = 4096
@@ -93,28 +91,15 @@ class PayloadDecoder:
         the same rows and refusals in the same order."""
         columns = Columns()
         refusals: list[Refusal] = []
-        times: dict[tuple[str, int], int | None] = {}
         for topic, payload, received in messages:
             known = self._topics.get(topic) or self._gateway(topic)
-            note = Notes()
+            notes: Notes | None
             if isinstance(known, str):
-                self._refuse_all(known, topic, payload, note)
-                refusals.extend(note.refusals(received, self.origin, payload))
-                continue
-            try:
-                message, damages = read(payload)
-            except UnreadableError as fault:
-                note.add(Reason.PAYLOAD, "", str(fault), 1)
+                notes, origin = self._unknown(known, topic, payload), self.origin
             else:
-                for damage in damages:
-                    note.damage(damage)
-                if not message.readings and not damages:
-                    note.add(Reason.PAYLOAD, "", "the message holds no readings", 0)
-                newest = self._rows(known, message.readings, columns, note, times)
-                late = newest < received - self._late_after
-                columns.close(known.origin, received, message.backfill or late)
-            if note:
-                refusals.extend(note.refusals(received, known.origin, payload))
+                notes, origin = self._message(known, payload, received, columns), known.origin
+            if notes is not None:
+                refusals.extend(notes.refusals(received, origin, payload))
         return Decoded(columns.batch(), refusals, bool(columns.backfill) and all(columns.backfill))
 
     def too_large(self, topic: str, head: bytes, size: int, received: int) -> Refusal:
@@ -126,60 +111,71 @@ class PayloadDecoder:
             received, origin, Reason.TOO_LARGE, told, 1, "mqtt-json", head[:SAMPLE_BYTES]
         )
 
-    def _rows(
-        self,
-        known: _Known,
-        rows: list[Row],
-        columns: Columns,
-        note: Notes,
-        times: dict[tuple[str, int], int | None],
-    ) -> int:
-        """Append what is usable of ``rows``; the newest time among it (or the far past)."""
-        newest = -(2**62)
-        values = columns.values
-        plans = known.plans
-        for row in rows:
-            flags = row.flags
-            if flags:
-                for quantity in flags:  # a flag without a value is a reading without a value
-                    row.values.setdefault(quantity, None)
-            given = row.values
-            units = row.units
-            key = (row.device, row.serial, tuple(units.items()) if units else None, *given)
-            plan = plans.get(key) or self._plan(known, row, key)
-            told = row.time
-            if isinstance(told, int):
-                time: int | None = told
-            elif (told, known.origin) in times:
-                time = times[told, known.origin]
-            else:
-                time = times[told, known.origin] = _parse_time(told, known.zone)
-            if plan.refused:
-                for reason, detail, count in plan.refused:
-                    note.add(reason, row.device, detail, count)
-                if not plan.count:
-                    continue
-            if time is None or not _OLDEST <= time < _NEWEST:
-                note.add(Reason.BAD_TIME, row.device, _time_detail(told), plan.count)
+    def _message(
+        self, known: _Known, payload: bytes, received: int, columns: Columns
+    ) -> Notes | None:
+        """Append the rows of one message; what of it is refused, if anything."""
+        try:
+            message, damages = read(payload)
+        except UnreadableError as fault:
+            return Notes.of(Reason.PAYLOAD, str(fault), 1)
+        notes: Notes | None = None
+        if damages or not message.readings:
+            notes = Notes.of_damages(damages)
+        first = len(columns.times)
+        plans, take, times = known.plans, columns.values.extend, columns.times
+        for row in message.readings:
+            # The usual row in as few steps as can be; anything else is looked at in _row.
+            plan = plans.get((row.device, row.serial, *row.values))
+            time = row.time
+            if (
+                plan is None
+                or time.__class__ is not int
+                or not plan.start <= time < plan.end
+                or plan.refused
+                or row.units
+                or row.flags
+            ):
+                notes = self._row(known, row, columns, notes)
                 continue
-            if not plan.start <= time < plan.end:
-                note.add(Reason.NOT_IN_SERVICE, row.device, _service_detail(plan, time), plan.count)
-                continue
-            newest = max(newest, time)
-            at = len(values)
-            if plan.kept is None:
-                values.extend(given.values())
-            else:
-                all_values = list(given.values())
-                values.extend([all_values[position] for position in plan.kept])
-            columns.ids.append(plan.ids)
-            columns.counts.append(plan.count)
-            columns.times.append(time)
-            if plan.factors is not None or plan.no_value:
-                columns.special.append((at, plan))
-            if flags:
-                columns.flags.extend(flagged(at, plan, given, flags))
-        return newest
+            columns.plans.append(plan)
+            times.append(time)
+            take(row.values.values())
+        if len(times) > first:
+            late = max(times[first:]) < received - self._late_after
+            columns.close(known.origin, received, message.backfill or late)
+        return notes
+
+    def _row(self, known: _Known, row: Row, columns: Columns, notes: Notes | None) -> Notes | None:
+        """Append one row that has something about it, or note why not."""
+        values, units, flags = row.values, row.units, row.flags
+        for quantity in flags or ():  # a flag without a value is a reading without a value
+            values.setdefault(quantity, None)
+        key: tuple[object, ...] = (row.device, row.serial, *values)
+        if units:
+            key = (tuple(units.items()), key)
+        plan = known.plans.get(key) or self._plan(known, row, key)
+        time = row.time if isinstance(row.time, int) else _parse_time(row.time, known.zone)
+        if plan.refused:
+            notes = notes or Notes()
+            for reason, detail, count in plan.refused:
+                notes.add(reason, row.device, detail, count)
+        if not plan.count:
+            return notes
+        if time is None or not plan.start <= time < plan.end:
+            notes = notes or Notes()
+            notes.add(*_bad_time(row, plan, time), plan.count)
+            return notes
+        if flags:
+            columns.flags.extend(flagged(len(columns.values), plan, values, flags))
+        columns.plans.append(plan)
+        columns.times.append(time)
+        if plan.kept is None:
+            columns.values.extend(values.values())
+        else:
+            given = list(values.values())
+            columns.values.extend([given[position] for position in plan.kept])
+        return notes
 
     def _gateway(self, topic: str) -> _Known | str:
         """Who speaks on this topic, or why nobody known does."""
@@ -194,11 +190,12 @@ class PayloadDecoder:
         self._topics[topic] = known
         return known
 
-    def _refuse_all(self, gateway: str, topic: str, payload: bytes, note: Notes) -> None:
+    @staticmethod
+    def _unknown(gateway: str, topic: str, payload: bytes) -> Notes:
+        """Why nothing of a message is taken that no known gateway sent."""
         if not gateway:
             told = f"topic {topic!r:.120} is not meterwatch/v1/GATEWAY/readings"
-            note.add(Reason.PAYLOAD, "", told, 1)
-            return
+            return Notes.of(Reason.PAYLOAD, told, 1)
         try:
             message, damages = read(payload)
             count = sum(len(row.values) for row in message.readings)
@@ -206,7 +203,7 @@ class PayloadDecoder:
         except UnreadableError:
             count = 1
         told = f"no gateway {gateway!r:.80} in the registry: add it to its site's file"
-        note.add(Reason.UNKNOWN_GATEWAY, "", told, max(count, 1))
+        return Notes.of(Reason.UNKNOWN_GATEWAY, told, max(count, 1))
 
     # Plans: made once per device, serial, units and list of quantities.
 
@@ -238,15 +235,17 @@ def _parse_time(text: str, zone: ZoneInfo) -> int | None:
         return None
 
 
-def _time_detail(time: int | str) -> str:
-    if isinstance(time, str):
-        return f"time {time!r:.60} is not ISO 8601, as 2026-11-22T08:00:00+08:00"
-    hint = "; are these seconds? Milliseconds are wanted" if 0 < time < _OLDEST else ""
-    return f"time {time!r:.40} is not in milliseconds since 1970{hint}"
-
-
-def _service_detail(plan: Plan, time: int) -> str:
+def _bad_time(row: Row, plan: Plan, time: int | None) -> tuple[str, str, str]:
+    """Reason, device and detail of a time at which the device cannot have measured."""
+    if time is None:
+        told = f"time {row.time!r:.60} is not ISO 8601, as 2026-11-22T08:00:00+08:00"
+        return Reason.BAD_TIME, row.device, told
+    if not OLDEST <= time < NEWEST:
+        seconds = isinstance(row.time, int) and OLDEST // 1000 <= row.time < NEWEST // 1000
+        hint = "; are these seconds? Milliseconds are wanted" if seconds else ""
+        told = f"time {row.time!r:.40} is before the year 2000 or after 9999{hint}"
+        return Reason.BAD_TIME, row.device, told
     when = datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="seconds")
-    if time < plan.start:
-        return f"measured at {when}, before the device's service began by the registry"
-    return f"measured at {when}, after the device's service ended by the registry"
+    side = "before its service began" if time < plan.start else "after its service ended"
+    told = f"{row.device} measured at {when}, {side} by the registry"
+    return Reason.NOT_IN_SERVICE, row.device, told

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from collector.profile import Profile
 from collector.quantities import quantities
 from collector.registry import GAUGE, Device, PointTable, Registry
 from collector.units import UnitError
+
+OLDEST: Final = 946_684_800_000  # 2000-01-01; before it a number was not milliseconds
+NEWEST: Final = 253_402_300_800_000  # the year 10000; beyond it a number was not milliseconds
 
 
 class Planner:
@@ -86,12 +90,13 @@ class Planner:
         return Plan(
             np.array(ids, np.int32).tobytes(),
             len(ids),
-            device.start,
-            device.end,
+            max(device.start, OLDEST),
+            min(device.end, NEWEST),
             None if len(kept) == len(row.values) else tuple(kept),
             None if plain else (columns[:, 0].copy(), columns[:, 1].copy()),
             device.no_value,
             tuple(refused),
+            not plain or bool(device.no_value),
         )
 
 
@@ -107,7 +112,7 @@ def _is_secondary(profile: Profile | None, quantity: str) -> bool:
 
 def _refused(row: Row, reason: str, detail: str) -> Plan:
     count = len(row.values)
-    return Plan(b"", 0, 0, 0, None, None, (), ((reason, detail, count),))
+    return Plan(b"", 0, 0, 0, refused=((reason, detail, count),))
 
 
 def _meant(name: str, known: Sequence[str]) -> str:
