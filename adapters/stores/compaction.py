@@ -1,9 +1,13 @@
-"""How runs become fewer, and chunks: the store's housekeeping, inside the owner's transaction.
+"""How rows go into runs, and runs become fewer, and chunks. Inside the owner's transaction.
 
-Invariants. Chunks of a point are disjoint in time. Merged runs are always neighbours in age and
-their merger takes the place of the newest, so that the later write goes on winning. A row is at
-any moment in exactly the layers that make the same reading win as before. One step handles a
-bounded number of rows: about twice what makes a group full, and at most ``REWRITES`` chunks.
+A small write becomes one *wide* run over all points; when enough of these have gathered (or by
+a large write at once) they are spread into one run per group of neighbouring points. Runs of a
+group are merged, tier by tier, and sealed into chunks when the group is full.
+
+Invariants. Chunks of a point are disjoint in time. Every wide run is newer than every group's.
+Merged runs are always neighbours in age and their merger takes the place of the newest, so that
+the later write goes on winning. One step handles a bounded number of rows: about twice what
+makes a group full, and at most ``REWRITES`` chunks.
 """
 
 from __future__ import annotations
@@ -27,6 +31,11 @@ from collector.model import Mask
 
 GROUP_BITS: Final = 6
 """64 neighbouring points share a run."""
+WIDE: Final = -(1 << 40)
+"""The "group" of runs over all points."""
+WIDE_RUNS: Final = 16
+WIDE_ROWS: Final = 1 << 17
+"""Wide runs are spread when they are so many or hold so many rows."""
 FAN: Final = 16
 """So many small runs of one tier are merged into one of the next."""
 SEAL_ROWS: Final = 2048
@@ -68,11 +77,42 @@ class Compactor:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         self._gathered: dict[int, _Gathered] = {}
-        self._look("SELECT grp, tier, count(*), sum(n), max(points) FROM run GROUP BY grp, tier")
+        self._look(
+            "SELECT grp, tier, count(*), sum(n), max(points) FROM run WHERE grp != ? "
+            "GROUP BY grp, tier",
+            WIDE,
+        )
 
-    def wrote(self, group: int, points: int, rows: int) -> None:
-        """A run of ``rows`` rows of ``points`` points was added to ``group``."""
-        self._note(group, points, rows, 1)
+    def add(self, rows: Rows) -> None:
+        """Store rows sorted by point and time, one per point and time."""
+        waiting = self._db.execute(
+            "SELECT seq, n FROM run WHERE grp = ? ORDER BY seq", (WIDE,)
+        ).fetchall()
+        total = len(rows.point) + sum(n for _, n in waiting)
+        if len(waiting) + 1 < WIDE_RUNS and total < WIDE_ROWS:
+            add_run(self._db, None, WIDE, 0, rows)
+            return
+        if waiting:
+            rows = in_order(stacked([*self._taken([seq for seq, _ in waiting]), rows]))
+        groups = rows.point >> GROUP_BITS
+        starts = np.flatnonzero(np.diff(groups, prepend=groups[:1] - 1))
+        stops = np.append(starts[1:], len(groups))
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+            group = int(groups[start])
+            points = add_run(self._db, None, group, 0, rows.take(slice(start, stop)))
+            self._note(group, points, stop - start, 1)
+
+    def _taken(self, seqs: Sequence[int]) -> list[Rows]:
+        """The rows of these runs, which are deleted."""
+        parts = []
+        for seq in seqs:
+            (data,) = self._db.execute("SELECT data FROM run WHERE seq = ?", (seq,)).fetchone()
+            try:
+                parts.append(decode_run(data))
+            except CorruptChunkError as fault:
+                self._put_aside("run", seq, str(fault))
+            self._db.execute("DELETE FROM run WHERE seq = ?", (seq,))
+        return parts
 
     def compact(self, max_rows: int, horizon: int) -> int:
         """Handle due groups until about ``max_rows`` rows were read and written anew; rows
@@ -91,8 +131,8 @@ class Compactor:
         known.small += small
         known.small_rows += rows if small else 0
 
-    def _look(self, query: str, arguments: tuple[int, ...] = ()) -> None:
-        for group, tier, runs, rows, points in self._db.execute(query, arguments):
+    def _look(self, query: str, which: int) -> None:
+        for group, tier, runs, rows, points in self._db.execute(query, (which,)):
             self._note(group, points, rows, 0 if tier else runs)
 
     def _tend(self, group: int, horizon: int) -> int:
@@ -106,19 +146,12 @@ class Compactor:
         chosen, seal = _choose(runs)
         handled = self._merge(group, chosen, horizon, seal=seal) if chosen else 0
         self._gathered.pop(group, None)
-        self._look("SELECT grp, tier, 1, n, points FROM run WHERE grp = ?", (group,))
+        self._look("SELECT grp, tier, 1, n, points FROM run WHERE grp = ?", group)
         return handled
 
     def _merge(self, group: int, runs: Sequence[_Run], horizon: int, *, seal: bool) -> int:
         """Neighbouring runs become one in the place of the newest, less what is sealed."""
-        parts = []
-        for run in runs:
-            (data,) = self._db.execute("SELECT data FROM run WHERE seq = ?", (run.seq,)).fetchone()
-            try:
-                parts.append(decode_run(data))
-            except CorruptChunkError as fault:
-                self._put_aside("run", run.seq, str(fault))
-            self._db.execute("DELETE FROM run WHERE seq = ?", (run.seq,))
+        parts = self._taken([run.seq for run in runs])
         rows = in_order(unexpired(stacked(parts), horizon))
         handled = sum(run.rows for run in runs)
         if seal:

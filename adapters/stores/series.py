@@ -4,10 +4,10 @@ Promise: what was written is what is read, upserted by (point, time), the later 
 whatever the order, the cutting into writes and the moments of compaction. The owner of the
 connection begins and commits; every method here works inside the owner's transaction.
 
-How: no row per reading. A write sorts its rows and adds one *run* per group of neighbouring
-points. ``compact`` merges runs in steps of bounded size and seals what has gathered into
-*chunks*, one point each, disjoint in time; late data rewrites only the chunks it falls into.
-Newer layers win over older: of runs the one with the larger ``seq``, and any run over the chunks.
+How: no row per reading. A write becomes a *run*, its rows sorted by point and time. ``compact``
+merges runs in steps of bounded size and seals what has gathered into *chunks*, one point each,
+disjoint in time; late data rewrites only the chunks it falls into. Newer layers win over older:
+of runs the one with the larger ``seq``, and any run over the chunks.
 
 A reading whose time is impossible (``BAD_TIME``) lies aside, under the point ``-1 - point``: it
 is read back at the time it claims, but moves neither ``latest`` nor retention nor anybody's
@@ -41,7 +41,7 @@ from adapters.stores.columns import (
     joined,
     layered,
 )
-from adapters.stores.compaction import GROUP_BITS, Compactor, add_run, unexpired
+from adapters.stores.compaction import GROUP_BITS, WIDE, Compactor, unexpired
 from collector.model import Ids, Qualities, Quality, Times, Values
 from collector.ports import Buckets, Series
 
@@ -101,16 +101,8 @@ class SeriesStore:
             point = np.where(aside, ~point, point)
         rows = unexpired(Rows(point, time, value, quality), self.horizon())
         expired = len(point) - len(rows.point)
-        rows = in_order(rows)
-        groups = rows.point >> GROUP_BITS
-        starts = np.flatnonzero(np.diff(groups, prepend=groups[:1] - 1))
-        stops = np.append(starts[1:], len(groups))
-        compactor = self._housekeeping()
-        for start, stop in zip(starts.tolist(), stops.tolist(), strict=False):
-            group = int(groups[start])
-            part = rows.take(slice(start, stop))
-            points = add_run(self._db, None, group, 0, part)
-            compactor.wrote(group, points, stop - start)
+        if len(rows.point):
+            self._housekeeping().add(in_order(rows))
         return expired
 
     def compact(self, max_rows: int = 1 << 18) -> int:
@@ -222,8 +214,8 @@ class SeriesStore:
     def _runs(self, point: int, low: int, high: int) -> list[Columns]:
         found = []
         for seq, data in self._db.execute(
-            "SELECT seq, data FROM run WHERE grp = ? AND low <= ? AND high >= ? ORDER BY seq",
-            (point >> GROUP_BITS, high, low),
+            "SELECT seq, data FROM run WHERE grp IN (?, ?) AND low <= ? AND high >= ? ORDER BY seq",
+            (point >> GROUP_BITS, WIDE, high, low),
         ):
             try:
                 found.append(cut(slice_run(data, point), low, high))
