@@ -15,6 +15,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from meterwatch.simulator.curves import (
@@ -35,6 +36,10 @@ Measures = Mapping[str, Callable[[int], float]]
 
 COOLING_S: Final = 2.5
 """Seconds in which two thirds of a furnace's effect are gone (in reality: minutes)."""
+
+
+PHASES: Final = {1: 1.04 / 3, 2: 0.99 / 3, 3: 0.97 / 3}
+"""How a load spreads over the phases."""
 
 
 @dataclass
@@ -58,31 +63,40 @@ class Plant:
         tangent = math.tan(math.acos(factor))
         start = 20_000 + 1_000 * (seed % 400) + (seed % 97) / 100
 
-        def volt(phase: int) -> Callable[[int], float]:
-            return lambda t: volts * (1 + 0.012 * wander(self.seed + phase, t, 3 * MINUTE))
+        def phases(name: str, value: Callable[[int, int], float]) -> None:
+            for phase in PHASES:
+                self.measured(place, {f"{name}.l{phase}": partial(value, phase)})
 
-        def amps(phase: int) -> Callable[[int], float]:
-            return lambda t: 1000 * watts(phase)(t) / (volt(phase)(t) * factor)
+        def volt(phase: int, t: int) -> float:
+            return volts * (1 + 0.012 * wander(self.seed + phase, t, 3 * MINUTE))
 
-        def watts(phase: int) -> Callable[[int], float]:
-            share = (1.04, 0.99, 0.97)[phase - 1] / 3
-            return lambda t: flow.at(t) * share
+        def quality(t: int) -> float:
+            return factor + 0.01 * wander(seed, t, MINUTE)
 
-        measures: dict[str, Callable[[int], float]] = {
-            "power.active": flow.at,
-            "power.reactive": lambda t: flow.at(t) * tangent,
-            "power.apparent": lambda t: flow.at(t) / factor,
-            "power.factor": lambda t: factor + 0.01 * wander(seed, t, MINUTE),
-            "frequency": lambda t: 50 + 0.03 * wander(self.seed + 9, t, 20 * SECOND),
-        }
-        for phase in (1, 2, 3):
-            measures[f"voltage.l{phase}"] = volt(phase)
-            measures[f"current.l{phase}"] = amps(phase)
-            measures[f"power.active.l{phase}"] = watts(phase)
-        self.measured(place, measures)
-        self.counted(place, "energy.active.import", flow, start)
-        self.counted(place, "energy.reactive.import", flow, start * tangent, tangent)
-        self.measured(place, {"energy.active.export": lambda _: 0.0})
+        phases("voltage", volt)
+        phases("voltage.thd", lambda phase, t: 2 + 0.4 * wander(seed + phase, t, 2 * MINUTE))
+        phases("current", lambda p, t: 1000 * flow.at(t) * PHASES[p] / (volt(p, t) * factor))
+        phases("power.active", lambda phase, t: flow.at(t) * PHASES[phase])
+        phases("power.reactive", lambda phase, t: flow.at(t) * PHASES[phase] * tangent)
+        phases("power.apparent", lambda phase, t: flow.at(t) * PHASES[phase] / factor)
+        phases("power.factor", lambda _, t: quality(t))
+        self.measured(
+            place,
+            {
+                "power.active": flow.at,
+                "power.reactive": lambda t: flow.at(t) * tangent,
+                "power.apparent": lambda t: flow.at(t) / factor,
+                "power.factor": quality,
+                "frequency": lambda t: 50 + 0.03 * wander(self.seed + 9, t, 20 * SECOND),
+                "energy.active.export": lambda _: 0.0,
+                "energy.reactive.export": lambda _: 0.0,
+            },
+        )
+        for total in ("import", "total"):
+            self.counted(place, f"energy.active.{total}", flow, start)
+            self.counted(place, f"energy.reactive.{total}", flow, start * tangent, tangent)
+        for phase, share in PHASES.items():
+            self.counted(place, f"energy.active.import.l{phase}", flow, start * share, share)
 
     def counted(
         self, place: str, quantity: str, flow: Flow, start: float, per: float = 1.0
@@ -154,7 +168,7 @@ def printing(opened: int, seed: int) -> Plant:
             "fluegas.flow": exhaust,
             "fluegas.temperature": lambda t: 35 + 60 * rto.followed(t, 4 * COOLING_S),
             "fluegas.o2": lambda t: 20.4 - 1.1 * rto.followed(t, COOLING_S),
-            "fluegas.moisture": lambda t: 3.1 + 0.2 * wander(seed + 5, t, MINUTE),
+            "fluegas.humidity": lambda t: 3.1 + 0.2 * wander(seed + 5, t, MINUTE),
             "fluegas.pressure": lambda t: -0.12 + 0.02 * wander(seed + 6, t, 20 * SECOND),
             "fluegas.velocity": lambda t: exhaust(t) / 3600 / 0.5,
             "treatment.running": lambda t: float(rto.at(t) > 0),
@@ -209,7 +223,7 @@ def cement(opened: int, seed: int) -> Plant:
     plant.measured(
         "dust-stack",
         {
-            "fluegas.dust.concentration": lambda t: 6.5 + 1.2 * wander(seed + 12, t, 15 * SECOND),
+            "fluegas.pm": lambda t: 6.5 + 1.2 * wander(seed + 12, t, 15 * SECOND),
             "fluegas.temperature": lambda t: 71 + 4 * wander(seed + 13, t, MINUTE),
             "fluegas.flow": lambda t: 520 * fan.at(t),
         },
@@ -221,7 +235,7 @@ def hospital(opened: int, seed: int) -> Plant:
     """A boiler house for heat, hot water and sterilisers, and the house it serves."""
     plant = Plant(opened, seed)
     heat = plant.load("heat", (0, 1900), (5, 2600), (8, 3100), (14, 2300), (19, 2800), (24, 1900))
-    lead = Switched(heat, plant.setting("boiler-1"))
+    lead = Switched(heat, plant.setting("boilers"))
     flows: dict[str, Flow] = {
         "boiler-house": plant.load("boiler-house", (0, 31), (8, 46), (20, 44), (24, 31)),
         "pumps": plant.load("pumps", (0, 52), (6, 66), (22, 64), (24, 52), unsteady=0.03),
@@ -252,20 +266,22 @@ def hospital(opened: int, seed: int) -> Plant:
         },
     )
     for boiler, share in (("boiler-1", 0.6), ("boiler-2", 0.4)):
-        plant.measured(boiler, _flue(lead, share, seed + ord(boiler[-1])))
+        damper = plant.setting(f"{boiler}-air")
+        plant.measured(boiler, _flue(lead, share, damper, seed + ord(boiler[-1])))
     return plant
 
 
-def _flue(heat: Flow, share: float, seed: int) -> Measures:
-    """A gas boiler's flue: the lower its load, the more excess air."""
+def _flue(heat: Flow, share: float, damper: Timeline, seed: int) -> Measures:
+    """A gas boiler's flue: the lower its load, the more excess air; none without the damper."""
 
     def oxygen(t: int) -> float:
-        return 5.2 - heat.at(t) / 2200 + 0.25 * wander(seed, t, 20 * SECOND)
+        excess = 5.2 - heat.at(t) / 2200 + 0.25 * wander(seed, t, 20 * SECOND)
+        return excess * damper.followed(t, 0.4)
 
     return {
         "fluegas.o2": oxygen,
         "fluegas.temperature": lambda t: 92 + heat.at(t) / 80 + wander(seed + 1, t, MINUTE),
-        "fluegas.nox.concentration": lambda t: 26 + 3 * wander(seed + 2, t, 45 * SECOND),
+        "fluegas.nox": lambda t: 26 + 3 * wander(seed + 2, t, 45 * SECOND),
         "fluegas.flow": lambda t: share * heat.at(t) * 1.35,
     }
 
