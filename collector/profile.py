@@ -26,8 +26,10 @@ from collector.quantities import Quantity, near, quantities
 from collector.units import UnitError
 
 TYPES: Final[dict[str, int]] = {
-    **{"bit": 1, "u16": 1, "i16": 1, "u32": 2, "i32": 2, "u64": 4, "i64": 4, "f32": 2, "f64": 4},
-    **{"bcd16": 1, "bcd32": 2, "bcd48": 3, "bcd64": 4},
+    **dict.fromkeys(("bit", "u16", "i16", "bcd16"), 1),
+    **dict.fromkeys(("u32", "i32", "f32", "bcd32"), 2),
+    "bcd48": 3,
+    **dict.fromkeys(("u64", "i64", "f64", "bcd64"), 4),
 }
 """Register types and the 16-bit registers each takes."""
 ORDERS: Final = ("ABCD", "CDAB", "BADC", "DCBA")
@@ -40,10 +42,10 @@ class Register:
     """One value in a device's map.
 
     ``function`` Modbus function code that reads it (1, 2, 3 or 4); ``address`` 0-based wire
-    address; ``type`` one of u16 i16 u32 i32 u64 i64 f32 f64 bit bcd16 bcd32 bcd48 bcd64; ``order`` the
-    order in which the bytes of a big-endian number arrive: ``ABCD`` (high word first),
-    ``CDAB`` (low word first), ``BADC``, ``DCBA``; ``bit`` the bit within a u16 for type ``bit``
-    from a register. The reading is ``register * scale + offset`` in ``unit``.
+    address; ``type`` one of u16 i16 u32 i32 u64 i64 f32 f64 bit bcd16 bcd32 bcd48 bcd64;
+    ``order`` the order in which the bytes of a big-endian number arrive: ``ABCD`` (high word
+    first), ``CDAB`` (low word first), ``BADC``, ``DCBA``; ``bit`` the bit within a u16 for type
+    ``bit`` from a register. The reading is ``register * scale + offset`` in ``unit``.
     """
 
     quantity: str
@@ -317,9 +319,7 @@ class _Reader:
             if quantity.kind == "counter" and (register.offset or factor.offset):
                 self._fault((*where, "offset"), "a counter has no offset")
         if register.ratio and not quantity.scales:
-            self._fault(
-                (*where, "ratio"), f"{quantity.name} is not behind instrument transformers"
-            )
+            self._fault((*where, "ratio"), f"{quantity.name} is not behind instrument transformers")
         if register.modulus and quantity.kind != "counter":
             self._fault((*where, "modulus"), f"{quantity.name} is not a counter")
 

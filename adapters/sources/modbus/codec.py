@@ -154,8 +154,8 @@ def encode(register: Register, number: float) -> tuple[int, ...]:
     """
     kind = KINDS[register.type]
     if register.type == "bit":
-        return (int(bool(number)) << register.bit,)
-    if not kind.integral:
+        raw = (int(bool(number)) << register.bit).to_bytes(2, "big")
+    elif not kind.integral:
         raw = struct.pack(">" + kind.code, number)
     elif kind.bcd:
         raw = _to_bcd(number, kind.words)

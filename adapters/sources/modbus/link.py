@@ -236,9 +236,7 @@ class Link:
         if self._pause:
             loop = asyncio.get_running_loop()
             await asyncio.sleep(max(0.0, self._quiet_from + self._pause - loop.time()))
-        request = _REQUESTS[block.function](
-            address=block.address, count=block.count, dev_id=unit
-        )
+        request = _REQUESTS[block.function](address=block.address, count=block.count, dev_id=unit)
         self._asking = True
         try:
             answer = await self._client.execute(False, request)

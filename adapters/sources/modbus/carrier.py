@@ -1,0 +1,143 @@
+"""From many polls to few deliveries: whatever finished since the last one goes together.
+
+While one delivery waits for its sync, polls gather; the next takes them all. So there is at
+most one unsynced delivery of readings, a slow disk makes larger ones, and a poll costs no task
+and no future of its own. A bus waits for its polls before it sleeps, so that the program never
+sleeps on readings that nobody has synced, and simulated time never runs past them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from collector.model import Batch, Entry, Ids, Qualities, Segments, SourceState, Values
+from collector.ports import Clock, Delivery, Intake, Urgency
+from collector.telemetry import Telemetry
+
+FULL_ROWS: Final = 50_000
+"""Rows gathered while the intake stalls; then buses wait instead of polling on."""
+
+Identify = Callable[[Sequence[str]], Ids]
+
+
+class Carrier:
+    """Gathers polls and states and brings them to ``intake``. One loop; ``run`` is its task."""
+
+    def __init__(
+        self, name: str, intake: Intake, origin_ids: Identify, clock: Clock, telemetry: Telemetry
+    ) -> None:
+        self.wide = False
+        """The journal nears its bound: poll less often (law 10)."""
+        self._name = name
+        self._intake = intake
+        self._origin_ids = origin_ids
+        self._clock = clock
+        self._telemetry = telemetry
+        self._ids: dict[str, int] = {}
+        self._ready = asyncio.Event()
+        self._round = _Round()
+
+    def origin(self, name: str) -> int:
+        """The stable id of an origin; asked of the journal once."""
+        found = self._ids.get(name)
+        if found is None:
+            found = self._ids[name] = int(self._origin_ids([name])[0])
+        return found
+
+    def readings(
+        self, points: Ids, values: Values, qualities: Qualities, time: int, origin: int
+    ) -> asyncio.Future[None]:
+        """One poll, measured and received at ``time``. The future is done when it is synced
+        (or refused); several polls share one."""
+        self._round.add(points, values, qualities, time, origin)
+        self._ready.set()
+        return self._round.done
+
+    def state(self, origin: str, up: bool, reason: str = "") -> asyncio.Future[None]:
+        """``origin`` came up or went down now."""
+        entry = SourceState(self._clock.now(), self.origin(origin), up, reason)
+        self._round.entries.append(entry)
+        self._ready.set()
+        self._telemetry.event(
+            "source up" if up else "source down",
+            level="info" if up else "warning",
+            source=self._name,
+            origin=origin,
+            reason=reason,
+        )
+        return self._round.done
+
+    @property
+    def full(self) -> bool:
+        return self._round.rows >= FULL_ROWS
+
+    async def run(self) -> None:
+        """Deliver, round after round, until cancelled."""
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            current, self._round = self._round, _Round()
+            try:
+                await self._deliver(current)
+            finally:
+                if not current.done.done():
+                    current.done.set_result(None)
+
+    async def _deliver(self, current: _Round) -> None:
+        """States first: they are never refused, and a source is up before it brings."""
+        if current.entries:
+            await self._intake.deliver(Delivery(None, Urgency.CONTROL, current.entries))
+        if current.rows:
+            kept = await self._intake.deliver(Delivery(current.batch(), Urgency.POLL))
+            self._telemetry.count("modbus_polls", len(current.sizes), source=self._name)
+            self._telemetry.count(
+                "modbus_readings" if kept else "modbus_readings_refused",
+                current.rows,
+                source=self._name,
+            )
+        self.wide = self._intake.pressure() > Urgency.PUSH
+
+
+class _Round:
+    """What was gathered for one delivery, as columns."""
+
+    __slots__ = ("_columns", "_origins", "_times", "done", "entries", "rows", "sizes")
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.entries: list[Entry] = []
+        self.rows = 0
+        self.sizes: list[int] = []
+        self._columns: list[tuple[Ids, Values, Qualities]] = []
+        self._times: list[int] = []
+        self._origins: list[int] = []
+
+    def add(
+        self, points: Ids, values: Values, qualities: Qualities, time: int, origin: int
+    ) -> None:
+        self._columns.append((points, values, qualities))
+        self._times.append(time)
+        self._origins.append(origin)
+        self.sizes.append(len(points))
+        self.rows += len(points)
+
+    def batch(self) -> Batch:
+        """One segment per poll: the origin is the device."""
+        times = np.array(self._times, np.int64)
+        sizes = np.array(self.sizes, np.int64)
+        return Batch(
+            np.concatenate([columns[0] for columns in self._columns]),
+            np.repeat(times, sizes),
+            np.concatenate([columns[1] for columns in self._columns]),
+            np.concatenate([columns[2] for columns in self._columns]),
+            Segments(
+                np.cumsum(sizes),
+                np.array(self._origins, np.int32),
+                times,
+                np.zeros(len(sizes), np.bool_),
+            ),
+        )
