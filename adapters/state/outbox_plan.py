@@ -46,11 +46,14 @@ NO_PAGE: Final = "silenced, or told with its cause"
 @dataclass(frozen=True, slots=True)
 class Policy:
     """``per_minute`` messages in any 60 s (robots of DingTalk and WeCom allow 20); alarms from
-    ``at_least`` on; ``grouping`` ms from the first transition of a cause to its message."""
+    ``at_least`` on; ``grouping`` ms from the first transition of a cause to its message;
+    ``after_cause`` ms that an alert may outlive its cause before it is told on its own (the
+    devices behind a gateway that came back report one by one)."""
 
     per_minute: int = 20
     at_least: int = 1
     grouping: int = 3_000
+    after_cause: int = 300_000
 
     @property
     def kept_for_red(self) -> int:
@@ -178,8 +181,10 @@ def _groups(
     wakes: list[int] = []
     for root, members in _causes(rows).items():
         oldest = min(row.arrived for moves in members.values() for row in moves)
-        if oldest <= now < oldest + policy.grouping:  # beyond now: the clock was set back
-            wakes.append(oldest + policy.grouping)
+        freed = all(_freed(row.transition) for moves in members.values() for row in moves)
+        opens = oldest + (policy.after_cause if freed else policy.grouping)
+        if oldest <= now < opens:  # an arrival beyond now: the clock was set back
+            wakes.append(opens)
             continue
         if not busy.isdisjoint({root, *members}):
             continue  # what follows a message waits until that message is settled
@@ -238,19 +243,20 @@ def _item(
     over = last.to_state in {RESOLVED, CLOSED}
     unheard = before is None or not before.delivered
     attached = last.root != last.alert and not last.page and not over
-    paged = any(move.page for move in moves)
-    # An alert that lost its cause stands for itself again: as good as firing.
-    fired = any(move.page and move.to_state in {FIRING, FOUND_LATE, ATTACHED} for move in moves)
+    fired = any(move.page and move.to_state in {FIRING, FOUND_LATE} for move in moves)
+    freed = any(_freed(move) for move in moves)
     highest = max(move.level for move in moves)
     why = ""
     if attached:
         return Item(last.alert, ATTACHED, last.time, last.level, last.root, data, ids)
-    if not paged:
+    if not freed and not any(move.page for move in moves):
         why = NO_PAGE
-    elif unheard and not fired and (before is None or not over):
-        why = NOT_TOLD
     elif before is None and highest < policy.at_least:
         why = BELOW
+    elif unheard and not fired and freed:
+        why = COVERED if over else ""
+    elif unheard and not fired and (before is None or not over):
+        why = NOT_TOLD
     elif not unheard and all(move.to_state == ATTACHED for move in moves):
         why = COVERED
     if why:
@@ -260,6 +266,11 @@ def _item(
     state = BOTH if over and unheard else state
     level = max(highest, before.level if before else 0) if over else last.level
     return Item(last.alert, state, last.time, level, last.root, data, ids)
+
+
+def _freed(move: Transition) -> bool:
+    """Its cause is over and it is not: it stands for itself again, as good as firing."""
+    return move.to_state == ATTACHED and move.root == move.alert
 
 
 def _within_budget(

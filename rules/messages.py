@@ -1,0 +1,448 @@
+"""What people read: the words of a warning, of a group, of a digest, of late data. Pure.
+
+Promises: every message says how urgent (一般 较重 严重 紧急), what, where, which value against
+which limit and unit, since when in local time, what to do, and ends with its id. It never
+fails: what ``data`` lacks is left out. It is never longer than ``max_bytes`` in UTF-8, title
+and body together (WeCom cuts at 2,048): names that do not fit are counted instead.
+
+The keys of ``data`` are those of :mod:`rules.book`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from collector.alerts import (
+    ACKNOWLEDGED,
+    ATTACHED,
+    CLOSED,
+    FIRING,
+    FOUND_LATE,
+    LEVEL_LABELS,
+    RESOLVED,
+    Level,
+)
+from collector.notices import BOTH, Draft, Item
+from collector.ports import Notice
+
+_ZH, _EN = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Everything that differs between languages besides the order of a sentence."""
+
+    bracket: str
+    colon: str
+    comma: str
+    listing: str
+    states: Mapping[str, str]
+    digest: str
+    where: str
+    value: str
+    limit: Mapping[str, str]
+    change: str
+    silent: str
+    flat: str
+    worst: str
+    now: str
+    since: str
+    until: str
+    lasted: str
+    covers: str
+    among: str
+    more: str
+    advice: str
+    by: str
+    note: str
+    cause: str
+    late: str
+    merged: str
+    look: str
+    id: str
+    origins: Mapping[str, str]
+    kinds: Mapping[str, str]
+    units: tuple[tuple[int, str], ...]
+
+
+_WORDS: Final = {
+    "zh": _Words(
+        bracket="【{}】",
+        colon="：",
+        comma="，",
+        listing="、",
+        states={
+            FIRING: "预警",
+            RESOLVED: "预警解除",
+            BOTH: "预警，现已恢复",
+            ACKNOWLEDGED: "预警已确认",
+            CLOSED: "预警已关闭",
+            FOUND_LATE: "预警，补传数据中发现",
+        },
+        digest="预警汇总 {} 件",
+        where="地点：{}",
+        value="数值：{}",
+        limit={"above": "高于限值 {}", "below": "低于限值 {}", "": "限值 {}"},
+        change="{} 内变化 {}",
+        silent="无数据：已 {}",
+        flat="已 {} 没有变化",
+        worst="最严重时 {}",
+        now="现在 {}",
+        since="开始：{}",
+        until="结束：{}",
+        lasted="，历时 {}",
+        covers="涉及：{} 台表计",
+        among="包括：{}",
+        more="等 {} 处",
+        advice="处置：{}",
+        by="操作：{}",
+        note="说明：{}",
+        cause="原因：{}",
+        late="{} 条，数据时间 {} 至 {}",
+        merged="消息较多，合并为一条：{}。",
+        look="另有 {} 件。全部内容：meterwatch alerts",
+        id="编号：{}",
+        origins={
+            "gateway": "网关 {}",
+            "device": "表计 {}",
+            "mqtt": "消息服务器 {}",
+            "modbus": "总线 {}",
+            "notifier": "通知渠道 {}",
+            "rule": "规则 {}",
+        },
+        kinds={
+            "threshold": "超过限值",
+            "rate": "变化过快",
+            "absence": "数据中断",
+            "flatline": "读数长时间不变",
+            FOUND_LATE: "补传数据中有超限",
+        },
+        units=((86_400_000, "{} 天"), (3_600_000, "{} 小时"), (60_000, "{} 分"), (1_000, "{} 秒")),
+    ),
+    "en": _Words(
+        bracket="[{}] ",
+        colon=": ",
+        comma=", ",
+        listing=", ",
+        states={
+            FIRING: "Warning",
+            RESOLVED: "Warning over",
+            BOTH: "Warning, over by now",
+            ACKNOWLEDGED: "Warning acknowledged",
+            CLOSED: "Warning closed",
+            FOUND_LATE: "Warning, found in late data",
+        },
+        digest="{} warnings in one message",
+        where="Where: {}",
+        value="Value: {}",
+        limit={"above": "above the limit of {}", "below": "below the limit of {}", "": "limit {}"},
+        change="changed {1} within {0}",
+        silent="No data: for {}",
+        flat="has not changed for {}",
+        worst="worst {}",
+        now="now {}",
+        since="Since: {}",
+        until="Until: {}",
+        lasted=", for {}",
+        covers="Affected: {} meters",
+        among="Among them: {}",
+        more="{} in all",
+        advice="What to do: {}",
+        by="By: {}",
+        note="Note: {}",
+        cause="Why: {}",
+        late="{} findings, measured {} to {}",
+        merged="Too many for single messages: {}.",
+        look="{} more. See all: meterwatch alerts",
+        id="Id: {}",
+        origins={
+            "gateway": "gateway {}",
+            "device": "meter {}",
+            "mqtt": "message broker {}",
+            "modbus": "bus {}",
+            "notifier": "notification channel {}",
+            "rule": "rule {}",
+        },
+        kinds={
+            "threshold": "limit exceeded",
+            "rate": "changes too fast",
+            "absence": "no data",
+            "flatline": "reading does not change",
+            FOUND_LATE: "late data shows exceedances",
+        },
+        units=((86_400_000, "{} d"), (3_600_000, "{} h"), (60_000, "{} min"), (1_000, "{} s")),
+    ),
+}
+LANGUAGES: Final = frozenset(_WORDS)
+
+_LONGEST_TEXT: Final = 240
+"""Characters of one text that a person wrote (title, advice, note) that a message repeats."""
+
+
+def wording(
+    language: str = "zh", zone: str = "Asia/Shanghai", max_bytes: int = 2_000
+) -> Callable[[Draft], Notice]:
+    """Gives drafts their words. ``language``: one of ``LANGUAGES``; ``zone``: IANA, of times.
+
+    Raises ``KeyError`` for another language, ``ZoneInfoNotFoundError`` for another zone.
+    """
+    return _Writer(_WORDS[language], language, ZoneInfo(zone), max_bytes).notice
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    words: _Words
+    language: str
+    zone: ZoneInfo
+    max_bytes: int
+
+    # -- whole messages --------------------------------------------------------------------
+
+    def notice(self, draft: Draft) -> Notice:
+        told = [item for item in draft.items if item.state != ATTACHED] or list(draft.items)
+        tags = {"state": "over" if all(item.over for item in told) else "open"}
+        if draft.digest:
+            title, lines, must = self._digest(draft, told)
+        else:
+            title, lines, must = self._one_cause(draft, told)
+        must.append(self.words.id.format(draft.id))
+        title = _cut(title, 120)
+        return Notice(draft.id, draft.level, title, self._fit(title, lines, must), tags)
+
+    def _one_cause(self, draft: Draft, told: Sequence[Item]) -> tuple[str, list[str], list[str]]:
+        head = told[0]
+        others = [item for item in draft.items if item is not head]
+        lines = self._about(head)
+        if others:
+            lines.append(self._names(others))
+        must = self._cut_line(self.words.advice, self._text(head.data, "advice"))
+        return self._title(draft.level, head, len(told)), lines, must
+
+    def _digest(self, draft: Draft, told: Sequence[Item]) -> tuple[str, list[str], list[str]]:
+        words = self.words
+        title = words.bracket.format(self._level(draft.level)) + words.digest.format(draft.causes)
+        counts = Counter(item.level for item in told)
+        summary = words.listing.join(
+            f"{self._level(level)} {counts[level]}" for level in sorted(counts, reverse=True)
+        )
+        lines = [words.merged.format(summary)]
+        room = self.max_bytes - len(title.encode()) - 160
+        for at, item in enumerate(told):
+            line = f"{at + 1}. {self._short(item)}"
+            room -= len(line.encode()) + 1
+            if room < 0:
+                return title, lines, [words.look.format(len(told) - at)]
+            lines.append(line)
+        return title, lines, []
+
+    def _fit(self, title: str, lines: Sequence[str], must: Sequence[str]) -> str:
+        """Lines in order, ``must`` last and whole; of the others what the bytes allow."""
+        room = self.max_bytes - sum(len(line.encode()) + 1 for line in (title, *must))
+        kept: list[str] = []
+        for line in lines:
+            size = len(line.encode()) + 1
+            if size > room:
+                if room > 30:
+                    kept.append(_cut_bytes(line, room - 1))
+                break
+            kept.append(line)
+            room -= size
+        return "\n".join((*kept, *must))
+
+    # -- parts of one alert ----------------------------------------------------------------
+
+    def _title(self, level: int, head: Item, count: int) -> str:
+        words = self.words
+        state = words.states.get(head.state, words.states[FIRING])
+        where = self._where(head.data)
+        more = f"（{words.more.format(count)}）" if count > 1 and self.language == "zh" else ""
+        more = f" ({words.more.format(count)})" if count > 1 and not more else more
+        place = f"{words.comma}{where}" if where else ""
+        return (
+            words.bracket.format(self._level(level))
+            + state
+            + words.colon
+            + self._what(head)
+            + place
+            + more
+        )
+
+    def _short(self, item: Item) -> str:
+        words = self.words
+        state = words.states.get(item.state, "")
+        parts = [
+            words.bracket.format(self._level(item.level)) + self._what(item),
+            self._where(item.data) or self._subject(item),
+            self._measured(item),
+            "" if item.state == FIRING else state,
+            words.since.format(self._time(self._began(item))) if self._began(item) else "",
+        ]
+        return words.comma.join(_cut(part, 60) for part in parts if part)
+
+    def _about(self, item: Item) -> list[str]:
+        words, data = self.words, item.data
+        where = self._where(data)
+        subject = self._subject(item)
+        place = words.comma.join(one for one in (where, subject if not where else "") if one)
+        lines = [words.where.format(place)] if place else []
+        if measured := self._measured(item):
+            lines.append(measured)
+        if item.state == FOUND_LATE:
+            lines.append(words.value.format(self._late(data)))
+        elif began := self._began(item):
+            lines.append(words.since.format(self._time(began)))
+            if item.over and item.time >= began:
+                lasted = words.lasted.format(self._span(item.time - began))
+                lines.append(words.until.format(self._time(item.time)) + lasted)
+        if covers := _number(data.get("covers")):
+            lines.append(words.covers.format(round(covers)))
+        lines += self._cut_line(words.by, str(data.get("who") or ""))
+        lines += self._cut_line(words.note, str(data.get("note") or ""))
+        reason = str(data.get("reason") or "")
+        lines += self._cut_line(words.cause, reason if reason != data.get("note") else "")
+        subjects = data.get("subjects")
+        if isinstance(subjects, list | tuple) and subjects:
+            lines.append(self._listed([self._named(str(one)) for one in subjects], len(subjects)))
+        return lines
+
+    def _names(self, others: Sequence[Item]) -> str:
+        names = [self._where(item.data) or self._subject(item) or item.alert for item in others]
+        return self._listed(list(dict.fromkeys(names)), len(others))
+
+    def _listed(self, names: Sequence[str], count: int) -> str:
+        words = self.words
+        kept: list[str] = []
+        room = self.max_bytes // 2
+        for name in names:
+            short = _cut(name, 60)
+            room -= len(short.encode()) + 3
+            if room < 0:
+                break
+            kept.append(short)
+        text = words.listing.join(kept)
+        more = f" {words.more.format(count)}" if len(kept) < count else ""
+        return words.among.format(text + more)
+
+    def _what(self, item: Item) -> str:
+        data = item.data
+        title = self._text(data, "title")
+        kind = FOUND_LATE if item.state == FOUND_LATE else str(data.get("kind", ""))
+        named = self.words.kinds.get(kind) or str(data.get("rule") or "") or item.alert
+        return _cut(title or named, 80)
+
+    def _where(self, data: Mapping[str, Any]) -> str:
+        site = self._text(data, "site_name") or str(data.get("site") or "")
+        place = self._text(data, "place_name") or str(data.get("place") or "").rpartition("/")[2]
+        return self.words.comma.join(_cut(one, 60) for one in (site, place) if one)
+
+    def _subject(self, item: Item) -> str:
+        return self._named(str(item.data.get("subject") or item.data.get("origin") or ""))
+
+    def _named(self, subject: str) -> str:
+        kind, colon, name = subject.partition(":")
+        pattern = self.words.origins.get(kind) if colon else None
+        return pattern.format(name) if pattern else subject
+
+    def _measured(self, item: Item) -> str:
+        """The value against its limit, in the words of the rule's kind; "" when there is none."""
+        words, data = self.words, item.data
+        value = _number(data.get("value"))
+        if value is None:
+            return ""
+        lasting = _number(data.get("for_ms"))
+        kind = data.get("kind")
+        if kind == "absence":
+            return words.silent.format(self._span(value * 1000))
+        unit = str(data.get("unit") or "")
+        quantity = str(data.get(f"quantity_{self.language}") or "")
+        shown = self._amount(value, unit)
+        parts = [f"{quantity} {shown}".strip()]
+        if kind == "rate" and (per := _number(data.get("per_ms"))):
+            parts = [f"{quantity} {words.change.format(self._span(per), shown)}".strip()]
+        if kind == "flatline" and lasting:
+            parts.append(words.flat.format(self._span(lasting)))
+        limit = data.get("limit")
+        if limit is not None:
+            way = str(data.get("direction") or "")
+            pattern = words.limit.get(way, words.limit[""])
+            parts.append(pattern.format(self._amount(limit, unit)))
+        worst, now = _number(data.get("worst")), _number(data.get("now"))
+        if worst is not None and worst != value and item.over:
+            parts.append(words.worst.format(self._amount(worst, unit)))
+        if now is not None and item.over and kind != "flatline":
+            parts.append(words.now.format(self._amount(now, unit)))
+        return words.value.format(words.comma.join(parts))
+
+    def _late(self, data: Mapping[str, Any]) -> str:
+        count = round(_number(data.get("count")) or 1)
+        start, end = _number(data.get("start")), _number(data.get("end"))
+        return self.words.late.format(count, self._time(start or 0), self._time(end or 0))
+
+    # -- words and numbers -----------------------------------------------------------------
+
+    def _level(self, level: int) -> str:
+        zh_en = LEVEL_LABELS[Level(min(max(level, 1), 4))]
+        return zh_en[_ZH] if self.language == "zh" else zh_en[_EN].capitalize()
+
+    def _text(self, data: Mapping[str, Any], key: str) -> str:
+        """A text in the reader's language, else in the other."""
+        plain, zh = data.get(key), data.get(f"{key}_zh")
+        wanted, other = (zh, plain) if self.language == "zh" else (plain, zh)
+        return " ".join(str(wanted or other or "").split())
+
+    def _cut_line(self, pattern: str, text: str) -> list[str]:
+        return [pattern.format(_cut(" ".join(text.split()), _LONGEST_TEXT))] if text else []
+
+    def _began(self, item: Item) -> float | None:
+        return _number(item.data.get("started")) or _number(item.data.get("start"))
+
+    def _time(self, ms: float) -> str:
+        try:
+            at = datetime.fromtimestamp(ms / 1000, UTC).astimezone(self.zone)
+        except (OverflowError, OSError, ValueError):
+            return "?"
+        return at.strftime("%Y-%m-%d %H:%M:%S")
+
+    def _span(self, ms: float) -> str:
+        """A duration in its two largest units."""
+        left, parts = round(max(ms, 0) / 1000) * 1000, list[str]()
+        for size, word in self.words.units:
+            count, left = divmod(left, size)
+            if count:
+                parts.append(word.format(count))
+            elif parts:
+                break
+        return " ".join(parts[:2]) or self.words.units[-1][1].format(0)
+
+    def _amount(self, value: object, unit: str) -> str:
+        number = _number(value)
+        shown = _cut(str(value), 40) if number is None else _plain(number)
+        if self.language == "zh":
+            unit = unit.replace("degC", "℃")
+        unit = unit.replace("degC", "°C").replace("m3", "m³")
+        return f"{shown} {unit}".rstrip()
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if value == value and abs(value) < 1e300 else None  # noqa: PLR0124 - NaN
+
+
+def _plain(number: float) -> str:
+    """As a person writes it: at most 7 digits that matter, no exponent for what meters show."""
+    text = f"{number:.7g}"
+    return f"{number:.0f}" if "e" in text and 1 <= abs(number) < 1e15 else text
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _cut_bytes(text: str, most: int) -> str:
+    return text.encode()[: max(0, most - 3)].decode("utf-8", "ignore") + "…"
