@@ -1,0 +1,41 @@
+"""What every test may count on: servers on the path, honest property tests, shared material.
+
+- Debian keeps mosquitto where an ordinary user's PATH does not look; tests look there too.
+- Property tests explore anew on a person's machine and print how to repeat a failure; in
+  continuous integration (``CI`` set) they take the same examples every time. They have no
+  deadline: how fast another process lets us be is no property of the code.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+"""Material that lies beside the project on some machines: real data, domain facts."""
+SERVERS = ("mosquitto", "strace")
+
+settings.register_profile(
+    "explore", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("repeat", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("repeat" if os.environ.get("CI") else "explore")
+
+os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+
+
+def pytest_report_header() -> list[str]:
+    found = [f"{name} {'found' if shutil.which(name) else 'missing'}" for name in SERVERS]
+    return [f"servers: {', '.join(found)}; shared material: {SHARED.is_dir()}"]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared material; tests that need it are skipped where it is not."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared material is not beside this checkout")
+    return SHARED
