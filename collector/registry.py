@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from collector.errors import ConfigurationError, Fault
 from collector.model import Ids, Mask, Times, Values
+from collector.profile import Profile
+from collector.quantities import KINDS, quantities
 
 FOREVER = 2**62
 """End of a device that is still there, UTC milliseconds."""
@@ -158,13 +161,18 @@ class Registry:
     points: Sequence[Point]
 
     def unserved(self, at: int) -> list[Place]:
-        """Permitted outlets and metering places without any device at ``at`` (UTC ms)."""
+        """Permitted outlets and metering places in service without any device at ``at`` (UTC
+        ms)."""
         served = {
             f"{device.site}/{device.place}"
             for device in self.devices.values()
             if device.start <= at < device.end
         }
-        return [place for place in self.places.values() if place.key not in served]
+        return [
+            place
+            for place in self.places.values()
+            if place.state == "in-service" and place.key not in served
+        ]
 
 
 COUNTER, GAUGE, STATE = 0, 1, 2
@@ -174,8 +182,9 @@ COUNTER, GAUGE, STATE = 0, 1, 2
 class PointTable:
     """The points of one registry revision as arrays over stable ids ``0 .. len-1``.
 
-    Ids that this revision does not know have ``known`` False. ``kind`` is COUNTER, GAUGE or
-    STATE; ``low high`` the physical range in canonical units (counters: of the register).
+    Ids that this revision does not know have ``known`` False and the range of all finite
+    numbers. ``kind`` is COUNTER, GAUGE or STATE; ``low high`` the physical range in canonical
+    units (counters: of the register).
     """
 
     known: Mask
@@ -190,6 +199,68 @@ class PointTable:
 
 
 Identify = Callable[[Sequence[str]], Ids]
+"""Stable ids for names, in their order (``Journal.point_ids``)."""
+
+
+def parse_registry(files: Mapping[str, str], profiles: Mapping[str, Profile]) -> Registry:
+    """The registry in ``files`` (name -> text, one site each).
+
+    Raises ``ConfigurationError`` with *every* fault of every file, sorted. The profile ``push``
+    is known without being given.
+    """
+    registry, faults = read_registry(files, profiles)
+    if faults:
+        raise ConfigurationError(faults)
+    return registry
+
+
+def read_registry(
+    files: Mapping[str, str], profiles: Mapping[str, Profile]
+) -> tuple[Registry, list[Fault]]:
+    """As :func:`parse_registry`; what could be read, beside the faults."""
+    # These build on the values above; here, so that this page stays the one to import.
+    from collector.registry_reader import read_files  # noqa: PLC0415  # see above
+    from collector.services import points_of  # noqa: PLC0415  # see above
+
+    entries = read_files(files)
+    points = points_of(entries, profiles)
+    registry = Registry(
+        sites=entries.sites,
+        lines=entries.lines,
+        places=entries.places,
+        devices={key: entry.device for key, entry in entries.devices.items()},
+        gateways=entries.gateways,
+        points=points,
+    )
+    return registry, sorted(set(entries.faults))
+
+
+def table(registry: Registry, identify: Identify) -> PointTable:
+    """The registry seen from a reading. ``identify`` gives the stable ids; apply
+    :func:`renames` to the dictionary first, so that a renamed point keeps its own."""
+    points = list(registry.points)
+    ids = identify([point.name for point in points]) if points else np.empty(0, np.int32)
+    size = int(ids.max()) + 1 if len(ids) else 0
+    known = np.zeros(size, np.bool_)
+    kind = np.full(size, GAUGE, np.uint8)
+    high = np.full(size, np.finfo(np.float64).max)
+    low = -high
+    rows = quantities()
+    if points:
+        of = [rows[point.quantity] for point in points]
+        known[ids] = True
+        kind[ids] = [KINDS.index(row.kind) for row in of]
+        low[ids] = [row.low for row in of]
+        high[ids] = [row.high for row in of]
+    by_id = dict(zip(ids.tolist(), points, strict=True))
+    return PointTable(known, kind, low, high, by_id, {p.name: i for i, p in by_id.items()})
+
+
+def renames(registry: Registry) -> list[tuple[str, str]]:
+    """(former name, name) of every point that had another, in order of names."""
+    return [(old, point.name) for point in registry.points for old in point.formerly]
+
+
 __all__ = [
     "COUNTER",
     "FOREVER",
@@ -206,4 +277,8 @@ __all__ = [
     "Service",
     "Site",
     "Times",
+    "parse_registry",
+    "read_registry",
+    "renames",
+    "table",
 ]

@@ -104,8 +104,7 @@ class Section:
         found = self._get(key, str, "a text in quotes", required)
         if found is None:
             return default
-        if choices and found not in choices:
-            self.fault(key, f'unknown {key} "{found}"', near(found, choices) or one_of(choices))
+        if choices and not self.known(key, found, choices):
             return default
         if pattern is not None and not pattern.fullmatch(found):
             self.fault(key, f'{key} "{found}" is not {form}', f"write {form}")
@@ -124,12 +123,12 @@ class Section:
         found = self._get(key, bool, "true or false")
         return default if found is None else found
 
-    def number(
-        self, key: str, default: float, *, above: float = -math.inf, most: float = math.inf
-    ) -> float:
+    def number(self, key: str, default: float, *, above: float, most: float) -> float:
         """A finite number, ``above < number <= most``."""
         found = self._get(key, (int, float), "a number")
-        return default if found is None else self.check_number((key,), found, default, above, most)
+        if found is None:
+            return default
+        return self.check_number((key,), found, default, above=above, most=most)
 
     def whole_number(self, key: str, default: int, *, least: int, most: int) -> int:
         found = self._get(key, int, "a whole number")
@@ -162,7 +161,7 @@ class Section:
 
     def numbers(self, key: str) -> tuple[float, ...]:
         def read(path: Path, value: float) -> float:
-            return self.check_number(path, value, 0.0, -math.inf, math.inf)
+            return self.check_number(path, value, 0.0)
 
         return self._list(key, (int, float), "numbers", read)
 
@@ -173,7 +172,9 @@ class Section:
 
     def section(self, key: str, *, required: bool = False) -> Section:
         """A table read key by key; an empty one when absent."""
-        found = self._get(key, dict, f"a table [{key}]", required)
+        if required and key not in self.data:
+            self.fault((), f"the table [{key}] is missing", f"add [{key}]")
+        found = self._get(key, dict, f"a table [{key}]")
         return Section(self._located, (*self.path, key), found or {}, self.faults)
 
     def sections(self, key: str) -> list[Section]:
@@ -188,7 +189,14 @@ class Section:
         return sections
 
     def check_number(
-        self, path: Path, value: Any, default: float, above: float, most: float
+        self,
+        path: Path,
+        value: Any,
+        default: float,
+        *,
+        above: float = -math.inf,
+        least: float = -math.inf,
+        most: float = math.inf,
     ) -> float:
         """``value`` at ``path`` as a finite number in range, or ``default`` and a fault."""
         name = ".".join(str(part) for part in path if isinstance(part, str))
@@ -201,13 +209,23 @@ class Section:
             number = math.inf
         if not math.isfinite(number):
             self.fault(path, f"{name} is not a finite number", "write an ordinary number")
-        elif not number > above:
+        elif number <= above:
             self.fault(path, f"{name} is {value}", f"it must be more than {above:g}")
-        elif not number <= most:
+        elif number < least:
+            self.fault(path, f"{name} is {value}", f"it must be at least {least:g}")
+        elif number > most:
             self.fault(path, f"{name} is {value}", f"it must be at most {most:g}")
         else:
             return number
         return default
+
+    def known(self, key: str, name: str, choices: Collection[str]) -> bool:
+        """Whether ``name`` is one of ``choices``; a fault at ``key`` where it is not."""
+        if name in choices:
+            return True
+        todo = near(name, choices) or (one_of(choices) if choices else f"there is no {key} yet")
+        self.fault(key, f'unknown {key} "{name}"', todo)
+        return False
 
     def close(self) -> None:
         """Everything has been asked for: what is left was not meant."""
