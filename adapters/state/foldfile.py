@@ -177,15 +177,16 @@ class FoldFile:
         self._seq = self._committed
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit at the end, roll back on any exception."""
+    def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """Commit at the end, roll back on any exception. ``TemporaryError`` as in ``commit``."""
         self.begin()
         try:
-            yield self.connection
+            with _passing(self.path):
+                yield self.connection
         except BaseException:
             self.rollback()
             raise
-        self.commit()
+        self.commit(durable=durable)
 
     def close(self) -> None:
         """Give the file back; an open transaction is rolled back."""

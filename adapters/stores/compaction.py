@@ -7,7 +7,7 @@ group are merged, tier by tier, and sealed into chunks when the group is full.
 Invariants. Chunks of a point are disjoint in time. Every wide run is newer than every group's.
 Merged runs are always neighbours in age and their merger takes the place of the newest, so that
 the later write goes on winning. One step handles a bounded number of rows: about twice what
-makes a group full, and at most ``REWRITES`` chunks.
+makes a group full, and at most ``Sizes.rewrites`` chunks.
 """
 
 from __future__ import annotations
@@ -26,26 +26,34 @@ from adapters.stores.chunks import (
     encode_chunk,
     encode_run,
 )
-from adapters.stores.columns import EMPTY, FIRST_TIME, Columns, Rows, in_order, layered, stacked
+from adapters.stores.columns import EMPTY, Columns, Rows, in_order, layered, stacked
 from collector.model import Mask
 
 GROUP_BITS: Final = 6
 """64 neighbouring points share a run."""
 WIDE: Final = -(1 << 40)
 """The "group" of runs over all points."""
-WIDE_RUNS: Final = 16
-WIDE_ROWS: Final = 1 << 17
-"""Wide runs are spread when they are so many or hold so many rows."""
-FAN: Final = 16
-"""So many small runs of one tier are merged into one of the next."""
-SEAL_ROWS: Final = 2048
-"""A group is full, and sealed, when its runs hold this many rows for each of its points."""
-SEAL_LEAST: Final = 1024
-"""A point with fewer rows waits in the group's oldest run."""
-CHUNK_ROWS: Final = 4096
-REWRITES: Final = 256
-"""Chunks that one step rewrites at most for late data; the rest waits for the next step."""
 OLDEST_TIER: Final = 99
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """When runs become other runs, and chunks. The defaults were measured (docs/decisions/0002);
+    tests use small ones to see more of the machinery with few rows."""
+
+    wide_runs: int = 16
+    """Wide runs are spread when they are so many ..."""
+    wide_rows: int = 1 << 17
+    """... or hold so many rows."""
+    fan: int = 16
+    """So many small runs of one tier are merged into one of the next."""
+    seal_rows: int = 2048
+    """A group is full, and sealed, when its runs hold this many rows for each of its points."""
+    seal_least: int = 1024
+    """A point with fewer rows waits in the group's oldest run."""
+    chunk_rows: int = 4096
+    rewrites: int = 256
+    """Chunks that one step rewrites at most for late data; the rest waits for the next."""
 
 
 @dataclass(slots=True)
@@ -58,9 +66,9 @@ class _Gathered:
     rows: int = 0
     points: int = 1
 
-    def due(self) -> bool:
-        full = SEAL_ROWS * self.points
-        return self.rows >= full or (self.small >= FAN and self.small_rows < full // 4)
+    def due(self, sizes: Sizes) -> bool:
+        full = sizes.seal_rows * self.points
+        return self.rows >= full or (self.small >= sizes.fan and self.small_rows < full // 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +82,9 @@ class _Run:
 class Compactor:
     """Merges and seals; see the module. Touches nothing until :meth:`compact` is called."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, sizes: Sizes) -> None:
         self._db = connection
+        self._sizes = sizes
         self._gathered: dict[int, _Gathered] = {}
         self._look(
             "SELECT grp, tier, count(*), sum(n), max(points) FROM run WHERE grp != ? "
@@ -89,7 +98,7 @@ class Compactor:
             "SELECT seq, n FROM run WHERE grp = ? ORDER BY seq", (WIDE,)
         ).fetchall()
         total = len(rows.point) + sum(n for _, n in waiting)
-        if len(waiting) + 1 < WIDE_RUNS and total < WIDE_ROWS:
+        if len(waiting) + 1 < self._sizes.wide_runs and total < self._sizes.wide_rows:
             add_run(self._db, None, WIDE, 0, rows)
             return
         if waiting:
@@ -114,14 +123,14 @@ class Compactor:
             self._db.execute("DELETE FROM run WHERE seq = ?", (seq,))
         return parts
 
-    def compact(self, max_rows: int, horizon: int) -> int:
-        """Handle due groups until about ``max_rows`` rows were read and written anew; rows
-        older than ``horizon`` are dropped on the way. Returns the rows; 0 if nothing was due."""
+    def compact(self, max_rows: int) -> int:
+        """Handle due groups until about ``max_rows`` rows were read and written anew. Returns
+        the rows; 0 if nothing was due."""
         handled = 0
-        for group in [g for g, known in self._gathered.items() if known.due()]:
+        for group in [g for g, known in self._gathered.items() if known.due(self._sizes)]:
             if handled >= max_rows:
                 break
-            handled += self._tend(group, horizon)
+            handled += self._tend(group)
         return handled
 
     def _note(self, group: int, points: int, rows: int, small: int) -> None:
@@ -135,7 +144,7 @@ class Compactor:
         for group, tier, runs, rows, points in self._db.execute(query, (which,)):
             self._note(group, points, rows, 0 if tier else runs)
 
-    def _tend(self, group: int, horizon: int) -> int:
+    def _tend(self, group: int) -> int:
         """One step for one group: seal its oldest runs, or merge runs of one tier."""
         runs = [
             _Run(*row)
@@ -143,16 +152,16 @@ class Compactor:
                 "SELECT seq, tier, n, points FROM run WHERE grp = ? ORDER BY seq", (group,)
             )
         ]
-        chosen, seal = _choose(runs)
-        handled = self._merge(group, chosen, horizon, seal=seal) if chosen else 0
+        chosen, seal = _choose(runs, self._sizes)
+        handled = self._merge(group, chosen, seal=seal) if chosen else 0
         self._gathered.pop(group, None)
         self._look("SELECT grp, tier, 1, n, points FROM run WHERE grp = ?", group)
         return handled
 
-    def _merge(self, group: int, runs: Sequence[_Run], horizon: int, *, seal: bool) -> int:
+    def _merge(self, group: int, runs: Sequence[_Run], *, seal: bool) -> int:
         """Neighbouring runs become one in the place of the newest, less what is sealed."""
         parts = self._taken([run.seq for run in runs])
-        rows = in_order(unexpired(stacked(parts), horizon))
+        rows = in_order(stacked(parts))
         handled = sum(run.rows for run in runs)
         if seal:
             rows, rewritten = self._seal(rows)
@@ -168,9 +177,9 @@ class Compactor:
         starts = rows.heads()
         stops = np.append(starts[1:], len(rows.point))
         left: Mask = np.ones(len(rows.point), np.bool_)
-        allowed, rewritten = REWRITES, 0
+        allowed, rewritten = self._sizes.rewrites, 0
         for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-            if stop - start < SEAL_LEAST or not allowed:
+            if stop - start < self._sizes.seal_least or not allowed:
                 continue
             part = slice(start, stop)
             columns = Columns(rows.time[part], rows.value[part], rows.quality[part])
@@ -197,7 +206,7 @@ class Compactor:
         highs = np.array([high for _, _, high in there], np.int64)
         owner = np.searchsorted(lows, new.time, side="right") - 1
         done: Mask = owner < 0
-        if there and int(np.count_nonzero(done)) < SEAL_LEAST:
+        if there and int(np.count_nonzero(done)) < self._sizes.seal_least:
             owner[done] = 0
             done[:] = False
         elif done.any():
@@ -206,7 +215,7 @@ class Compactor:
         for which in np.unique(owner[~done]).tolist():
             mine = (owner == which) & ~done
             behind = mine & (new.time > highs[which])
-            if int(np.count_nonzero(behind)) >= SEAL_LEAST:
+            if int(np.count_nonzero(behind)) >= self._sizes.seal_least:
                 self._insert(point, new.take(behind))
                 done |= behind
                 mine &= ~behind
@@ -229,7 +238,7 @@ class Compactor:
 
     def _insert(self, point: int, columns: Columns) -> None:
         rows = len(columns.time)
-        pieces = -(-rows // CHUNK_ROWS)
+        pieces = -(-rows // self._sizes.chunk_rows)
         for piece in range(pieces):
             part = columns.take(slice(rows * piece // pieces, rows * (piece + 1) // pieces))
             low, high = int(part.time[0]), int(part.time[-1])
@@ -271,17 +280,9 @@ def add_run(
     return points
 
 
-def unexpired(rows: Rows, horizon: int) -> Rows:
-    """Rows that are not older than ``horizon``; those with impossible times have no age."""
-    if horizon == FIRST_TIME:
-        return rows
-    keep = (rows.time >= horizon) | (rows.point < 0)
-    return rows if keep.all() else rows.take(keep)
-
-
-def _choose(runs: Sequence[_Run]) -> tuple[Sequence[_Run], bool]:
+def _choose(runs: Sequence[_Run], sizes: Sizes) -> tuple[Sequence[_Run], bool]:
     """Which of a group's runs, oldest first, to merge now, and whether to seal them."""
-    full = SEAL_ROWS * max((run.points for run in runs), default=1)
+    full = sizes.seal_rows * max((run.points for run in runs), default=1)
     if sum(run.rows for run in runs) >= full:
         rows = stop = 0
         while stop < len(runs) and rows < 2 * full:
@@ -293,7 +294,7 @@ def _choose(runs: Sequence[_Run]) -> tuple[Sequence[_Run], bool]:
         start = stop
         while start and runs[start - 1].tier == runs[stop - 1].tier:
             start -= 1
-        if stop - start >= FAN and sum(run.rows for run in runs[start:stop]) < full // 4:
+        if stop - start >= sizes.fan and sum(run.rows for run in runs[start:stop]) < full // 4:
             return runs[start:stop], False
         stop = start
     return [], False

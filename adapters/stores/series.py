@@ -13,8 +13,8 @@ A reading whose time is impossible (``BAD_TIME``) lies aside, under the point ``
 is read back at the time it claims, but moves neither ``latest`` nor retention nor anybody's
 chunks. Where it claims a time at which there is a usable reading, the usable one is read.
 
-Retention moves a horizon: what is older is not read any more from that moment, not stored when
-it comes late, and its space is given back chunk by chunk.
+Retention moves a horizon: what is older is not read any more from that moment, and its space is
+given back chunk by chunk.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from adapters.stores.columns import (
     joined,
     layered,
 )
-from adapters.stores.compaction import GROUP_BITS, WIDE, Compactor, unexpired
+from adapters.stores.compaction import GROUP_BITS, WIDE, Compactor, Sizes
 from collector.model import Ids, Qualities, Quality, Times, Values
 from collector.ports import Buckets, Series
 
@@ -85,8 +85,9 @@ class SeriesStore:
     """See the module. ``connection`` is in autocommit mode (``isolation_level=None``) with
     :data:`SCHEMA` in it; a read-only one serves the reading methods."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, sizes: Sizes | None = None) -> None:
         self._db = connection
+        self._sizes = sizes or Sizes()
         self._compactor: Compactor | None = None
         self._unreadable: set[tuple[str, int]] = set()
 
@@ -94,39 +95,37 @@ class SeriesStore:
 
     def write(self, point: Ids, time: Times, value: Values, quality: Qualities) -> int:
         """Upsert rows of any order, duplicates included (the later row wins). Visible to this
-        connection at once. Returns how many rows were older than the retention horizon and
-        therefore not stored."""
+        connection at once. Returns how many rows are older than the retention horizon and will
+        therefore not be seen."""
         aside = quality == Quality.BAD_TIME
         if aside.any():
             point = np.where(aside, ~point, point)
-        rows = unexpired(Rows(point, time, value, quality), self.horizon())
-        expired = len(point) - len(rows.point)
-        if len(rows.point):
-            self._housekeeping().add(in_order(rows))
-        return expired
+        if len(point):
+            self._housekeeping().add(in_order(Rows(point, time, value, quality)))
+        horizon = self.horizon()
+        return int(np.count_nonzero((time < horizon) & ~aside)) if horizon > FIRST_TIME else 0
 
     def compact(self, max_rows: int = 1 << 18) -> int:
         """Merge and seal what is due until about ``max_rows`` rows were handled. Returns the
         rows handled; 0 when nothing was due. Changes nothing that a read can see."""
-        return self._housekeeping().compact(max_rows, self.horizon())
+        return self._housekeeping().compact(max_rows)
 
     def retain(self, before: int, max_chunks: int = 1 << 30) -> int:
-        """Move the horizon to ``before`` (UTC ms; it never moves back) and give back the space
-        of at most ``max_chunks`` chunks that lie wholly behind it. Returns rows deleted; call
-        again until 0."""
-        horizon = max(before, self.horizon())
+        """Move the horizon to ``before`` (UTC ms) and give back the space of at most
+        ``max_chunks`` chunks that lie wholly behind it. Returns rows deleted; call again until
+        0. Moved back, it shows again what was not deleted yet."""
         self._db.execute(
             "INSERT INTO series_state VALUES ('horizon', ?) "
             "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            (horizon,),
+            (before,),
         )
         return (
             self._delete(
                 "DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE high < ? AND "
                 "point >= 0 LIMIT ?) RETURNING n",
-                (horizon, max_chunks),
+                (before, max_chunks),
             )
-            + self._delete("DELETE FROM run WHERE high < ? AND grp >= 0 RETURNING n", (horizon,))
+            + self._delete("DELETE FROM run WHERE high < ? AND grp >= 0 RETURNING n", (before,))
             + self._delete(
                 "DELETE FROM chunk WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER "
                 "(PARTITION BY point ORDER BY id DESC) AS age FROM chunk WHERE point < 0) "
@@ -140,7 +139,7 @@ class SeriesStore:
 
     def _housekeeping(self) -> Compactor:
         if self._compactor is None:
-            self._compactor = Compactor(self._db)
+            self._compactor = Compactor(self._db, self._sizes)
         return self._compactor
 
     # --- reading
@@ -236,6 +235,12 @@ class SeriesStore:
             self._db.execute("COMMIT")
 
     # --- about itself
+
+    def oldest(self) -> int | None:
+        """The end (UTC ms) of the chunk that ends first: nothing sealed is older than it by
+        more than a chunk."""
+        (found,) = self._db.execute("SELECT min(high) FROM chunk WHERE point >= 0").fetchone()
+        return None if found is None else int(found)
 
     def horizon(self) -> int:
         """Readings older than this (UTC ms) are not kept; the smallest int64 at first."""
