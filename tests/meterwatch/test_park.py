@@ -15,6 +15,7 @@ from pymodbus.framer import FramerType
 from adapters.profiles import load_profiles
 from collector.quantities import quantities
 from meterwatch.clock import SimulatedClock
+from meterwatch.fleet import parse, read_files
 from meterwatch.simulator.curves import DAY, HOUR, MONDAY, SECOND, WEEK
 from meterwatch.simulator.opening import OpenPark, opened, write_folder
 from meterwatch.simulator.park import Event, Park, fitted, script, template
@@ -225,3 +226,14 @@ async def test_the_folder_names_the_ports_that_answer(tmp_path: Path) -> None:
             assert written["interval"] == "2s"
             if device.bus:
                 assert written["connection"] == open_park.servers[device.bus].url(device.unit)
+
+
+async def test_the_folder_has_no_fault_and_serves_every_place(tmp_path: Path) -> None:
+    async with opened(park(), tmp_path, 1883):
+        fleet = parse(read_files(tmp_path))
+    assert len(fleet.registry.sites) == 3
+    assert len(fleet.registry.devices) == 31
+    assert fleet.registry.unserved(TUESDAY_10) == []
+    assert rules() <= set(fleet.rules.rules)
+    outlets = [place for place in fleet.registry.places.values() if place.outlet]
+    assert len(outlets) == 4
