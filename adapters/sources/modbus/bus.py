@@ -142,6 +142,7 @@ class BusLoop:
     async def run(self) -> None:
         """Poll until cancelled."""
         try:
+            await self._clock.sleep_until(self._clock.now())  # a simulated clock waits for us now
             while True:
                 now = self._clock.now()
                 slave, until = self._next(now)

@@ -1,0 +1,151 @@
+"""Device models as data: every one loads, says where its map was read, and reads its image;
+a bad one is refused with every fault and its line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.profiles import load_profiles
+from adapters.sources.modbus.plan import plan
+from collector.errors import ConfigurationError
+from collector.model import Quality
+from collector.profile import PUSH, parse_profile
+from collector.quantities import quantities
+from collector.registry import Device
+
+IMAGES = Path(__file__).parent / "images"
+PROFILES = sorted(set(load_profiles()) - {PUSH})
+
+
+def load(name: str) -> dict[str, Any]:
+    return tomllib.loads((IMAGES / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_model_reads_its_register_image(name: str) -> None:
+    """Words as they come over the wire -> readings in canonical units, for the whole map."""
+    data = load(name)
+    words = {
+        (block["function"], block["address"] + n): bytes.fromhex(word)
+        for block in data["block"]
+        for n, word in enumerate(block["words"].split())
+    }
+    voltage, current = data.get("voltage_ratio", 1.0), data.get("current_ratio", 1.0)
+    device = Device(
+        "s",
+        "d",
+        "p",
+        name,
+        ratio=voltage * current,
+        voltage_ratio=voltage,
+        current_ratio=current,
+    )
+    profile = load_profiles()[name]
+    ids = {f"s/p/{row.quantity}/raw": n for n, row in enumerate(profile.registers)}
+    made = plan(device, profile, ids)
+    image = b"".join(
+        words[block.function, block.address + n]
+        for block in made.blocks
+        for n in range(block.count)
+    )
+    values, qualities = made.decode(image)
+    by_id = {n: row.quantity for n, row in enumerate(profile.registers)}
+    got = {by_id[n]: value for n, value in zip(made.points.tolist(), values, strict=True)}
+    assert got == pytest.approx(data["readings"], rel=1e-6, nan_ok=True)
+    assert ((qualities == Quality.NO_VALUE) == np.isnan(values)).all()
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_model_can_be_read_by_a_newcomer(name: str) -> None:
+    profile = load_profiles()[name]
+    assert profile.source.startswith(("https://", "generic: "))
+    assert profile.label
+    assert profile.label_zh
+    assert set(profile.measured) == {row.quantity for row in profile.registers}
+
+
+def test_integer_counters_bring_their_step_and_where_they_roll_over() -> None:
+    profiles = load_profiles()
+    generic = profiles["generic-counter"].measured["energy.active.import"]
+    assert (generic.resolution, generic.modulus, generic.ratio) == (0.01, 2.0**32, True)
+    acrel = profiles["acrel-dtsd1352"].measured
+    assert acrel["energy.active.import"].modulus == 2.0**32
+    assert acrel["power.active"].resolution == 0
+    eastron = profiles["eastron-sdm630"].measured["energy.active.import"]
+    assert (eastron.resolution, eastron.modulus, eastron.ratio) == (0, 0, False)
+
+
+def test_push_is_built_in_and_has_no_registers() -> None:
+    assert load_profiles()[PUSH].registers == ()
+
+
+GOOD = """\
+name = "m"
+maker = "m"
+model = "m"
+label = "m"
+label_zh = "m"
+source = "m"
+[[register]]
+quantity = "energy.active.import"
+function = 3
+address = 1
+type = "bcd32"
+unit = "MWh"
+scale = 0.001
+"""
+
+
+def test_resolution_follows_the_unit() -> None:
+    measured = parse_profile(GOOD, "m.toml").measured["energy.active.import"]
+    assert measured.resolution == pytest.approx(1.0)
+    assert measured.modulus == 1e8
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ('quantity = "energy.active.import"', 'quantity = "enrgy.active.import"', 8, "unknown qu"),
+        ("function = 3", "function = 6", 9, "function 6"),
+        ("function = 3", "function = 1", 11, "reads bits"),
+        ("function = 3", 'function = "3"', 9, "not a"),
+        ("function = 3\n", "", 7, "no function"),
+        ("address = 1", "address = 65535", 10, "address"),
+        ("address = 1", "address = 1\norder = 'ABDC'", 11, "byte order"),
+        ('type = "bcd32"', 'type = "u24"', 11, "u24"),
+        ('unit = "MWh"', 'unit = "m3"', 12, "m3"),
+        ("scale = 0.001", "scale = 0", 13, "scale"),
+        ("scale = 0.001", "scael = 0.001", 13, "did you mean"),
+        ("scale = 0.001", "modulus = -1", 13, "modulus"),
+        ("scale = 0.001", "offset = 2", 13, "offset"),
+        ("scale = 0.001", "no_value = ['x']", 13, "list of numbers"),
+        ("scale = 0.001", "bit = 16", 13, "bit 16"),
+        ('maker = "m"\n', "", 0, "has no maker"),
+        ('source = "m"', 'source = "m"\nmax_block = 126', 7, "max_block"),
+        ('source = "m"', 'source = "m', 6, "TOML"),
+    ],
+)
+def test_a_fault_is_named_with_its_line(old: str, new: str, line: int, says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_profile(GOOD.replace(old, new), "m.toml")
+    assert [(fault.file, fault.line) for fault in caught.value.faults] == [("m.toml", line)]
+    assert says in str(caught.value)
+
+
+def test_all_faults_come_at_once() -> None:
+    text = GOOD.replace("MWh", "m3").replace('label = "m"\n', "") + GOOD[GOOD.index("[[") :]
+    with pytest.raises(ConfigurationError) as caught:
+        parse_profile(text.replace("scale = 0.001", "ratio = 1"), "m.toml")
+    assert len(caught.value.faults) >= 3
+
+
+@pytest.mark.parametrize("kind", ["power.factor", "fluegas.o2"])
+def test_what_is_not_behind_transformers_takes_no_ratio(kind: str) -> None:
+    text = GOOD.replace("energy.active.import", kind).replace("scale = 0.001", "ratio = true")
+    with pytest.raises(ConfigurationError, match="transformers"):
+        parse_profile(text.replace("MWh", quantities()[kind].unit), "m.toml")
