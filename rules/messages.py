@@ -275,14 +275,15 @@ class _Writer:
     def _short(self, item: Item) -> str:
         words = self.words
         state = words.states.get(item.state, "")
+        began = self._began(item)
         parts = [
             words.bracket.format(self._level(item.level)) + self._what(item),
             self._where(item.data) or self._subject(item),
             self._measured(item),
             "" if item.state == FIRING else state,
-            words.since.format(self._time(self._began(item))) if self._began(item) else "",
+            words.since.format(self._time(began)) if began else "",
         ]
-        return words.comma.join(_cut(part, 60) for part in parts if part)
+        return words.comma.join(_cut(part, 90) for part in parts if part)
 
     def _about(self, item: Item) -> list[str]:
         words, data = self.words, item.data

@@ -9,8 +9,7 @@ Promises:
   but also 401, 403, 404 and a robot's refusal of its token, signature or keyword: there the
   channel is at fault, not the notice, and a person will mend it. ``RejectedError`` when the
   notice itself is what is refused.
-- Nothing secret ever leaves: neither in an error, nor in a log. apprise's own log, which writes
-  tokens and payloads, is kept from every other handler.
+- Nothing secret ever leaves: neither in an error, nor in a log, at whatever level.
 - ``send`` blocks (call it in a thread) for at most about twice ``timeout`` seconds.
 """
 
@@ -229,20 +228,27 @@ def _listening() -> Iterator[_Heard]:
         _EAR.heard = None
 
 
-class _Overhearing(logging.Handler):
-    """The only handler of apprise's log: warnings reach the sender that caused them, if any."""
+class _Overhearing(logging.Filter):
+    """Stands before a log's handlers: no record of a sender's thread reaches any of them, the
+    warnings reach the sender. apprise writes tokens and payloads, urllib3 whole addresses."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if _EAR.heard is not None:
+    def __init__(self, *, all_threads: bool) -> None:
+        super().__init__()
+        self._all = all_threads
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _EAR.heard is None:
+            return not self._all
+        if record.levelno >= logging.WARNING:
             _EAR.heard.lines.append(record.getMessage())
+        return False
 
 
 def _overhear() -> None:
-    log = logging.getLogger("apprise")
-    log.propagate = False
-    log.setLevel(logging.WARNING)
-    if not any(isinstance(one, _Overhearing) for one in log.handlers):
-        log.handlers[:] = [_Overhearing()]
+    for name, all_threads in (("apprise", True), ("urllib3.connectionpool", False)):
+        log = logging.getLogger(name)
+        if not any(isinstance(one, _Overhearing) for one in log.filters):
+            log.addFilter(_Overhearing(all_threads=all_threads))
 
 
 class _Witness:
