@@ -47,6 +47,8 @@ def reference(readings: Iterable[Reading], services: Iterable[Service]) -> Books
     """``readings`` in the order of the journal."""
     held: dict[int, tuple[float, int]] = {}
     for time, value, quality in readings:
+        if quality == Quality.BAD_TIME:
+            continue  # a reading of no time at all
         held[time] = (value, quality)
     books = Books()
     before: tuple[str, int] | None = None

@@ -16,6 +16,7 @@ not exist, and is never a zero.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -95,11 +96,39 @@ def _added(group: Groups, quarter: Times, steps: Steps, ms: Times, estimated: Ma
     """Rows of one group and quarter-hour, which stand side by side, as one."""
     if not len(group):
         return Quarters(group, quarter, steps, ms, ms)
+    at = _heads(group, quarter)
+    covered = np.add.reduceat(ms, at)
+    guessed = np.add.reduceat(np.where(estimated, ms, 0), at) if estimated.any() else covered * 0
+    return Quarters(group[at], quarter[at], np.add.reduceat(steps, at), covered - guessed, guessed)
+
+
+def together(parts: Sequence[Quarters]) -> Quarters:
+    """Rows of ``parts``, in any order, as one: sorted, and added up where they meet."""
+    group = np.concatenate([part.group for part in parts])
+    quarter = np.concatenate([part.quarter for part in parts])
+    steps = np.concatenate([part.steps for part in parts])
+    measured = np.concatenate([part.measured for part in parts])
+    estimated = np.concatenate([part.estimated for part in parts])
+    order = np.lexsort((quarter, group))
+    group, quarter = group[order], quarter[order]
+    at = _heads(group, quarter)
+    if not len(at):
+        return Quarters(group, quarter, steps, measured, estimated)
+    return Quarters(
+        group[at],
+        quarter[at],
+        np.add.reduceat(steps[order], at),
+        np.add.reduceat(measured[order], at),
+        np.add.reduceat(estimated[order], at),
+    )
+
+
+def _heads(group: Groups, quarter: Times) -> npt.NDArray[np.intp]:
+    """The first row of each group and quarter-hour, in sorted rows."""
+    if not len(group):
+        return np.empty(0, np.intp)
     new = np.empty(len(group), np.bool_)
     new[0] = True
     np.not_equal(quarter[1:], quarter[:-1], out=new[1:])
     new[1:] |= group[1:] != group[:-1]
-    at = np.flatnonzero(new)
-    covered = np.add.reduceat(ms, at)
-    guessed = np.add.reduceat(np.where(estimated, ms, 0), at) if estimated.any() else covered * 0
-    return Quarters(group[at], quarter[at], np.add.reduceat(steps, at), covered - guessed, guessed)
+    return np.flatnonzero(new)

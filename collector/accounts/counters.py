@@ -51,8 +51,8 @@ the meter's interval if that is longer: one missed reading of a 15-minute meter 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, TypeVar
 
@@ -162,15 +162,36 @@ def terms(service: Service) -> Terms:
     )
 
 
+def agreed(services: Iterable[Service]) -> tuple[Terms, ...]:
+    """The terms of a point: in order of time; where two services overlap, the later holds."""
+    ordered = sorted(services, key=lambda service: service.start)
+    ends = [service.start for service in ordered[1:]] + [FOREVER]
+    return tuple(
+        terms(replace(service, end=min(service.end, end)))
+        for service, end in zip(ordered, ends, strict=True)
+        if service.start < min(service.end, end)
+    )
+
+
 def usable(value: Values, quality: Qualities) -> Mask:
     """Rows that may enter a sum: quality usable in sums, value finite."""
     return USABLE_IN_SUMS[quality] & np.isfinite(value)
 
 
+def counting(time: Times, value: Values, quality: Qualities, services: Sequence[Terms]) -> Mask:
+    """Rows that count at all: usable, and a possible register of the service they lie in."""
+    sound = usable(value, quality)
+    served = np.zeros(len(time), np.bool_)
+    for of in services:
+        low, high = np.searchsorted(time, (of.start, of.end))
+        served[low:high] = registers(value[low:high], of.quantum)[1]
+    return sound & served
+
+
 def registers(value: Values, quantum: float | Values) -> tuple[Steps, Mask]:
     """Values as register steps, and which of them can be one at all."""
     steps = np.rint(value / quantum)
-    sound = np.abs(steps) < LARGEST
+    sound = np.abs(steps) < LARGEST  # False for NaN
     return np.where(sound, steps, 0.0).astype(np.int64), sound
 
 
@@ -221,16 +242,14 @@ def account(time: Times, value: Values, quality: Qualities, services: Sequence[T
     after it is the same as if all earlier readings had been given too (except that the
     replacement of a device whose last reading is not among them is not told).
     """
-    sound = usable(value, quality)
+    counted = counting(time, value, quality, services)
+    time, value = time[counted], value[counted]
     walks: list[_Walk] = []
     for index, of in enumerate(services):
         low, high = np.searchsorted(time, (of.start, of.end))
-        keep = np.flatnonzero(sound[low:high]) + low
-        steps, possible = registers(value[keep], of.quantum)
-        if not possible.all():
-            keep, steps = keep[possible], steps[possible]
-        if len(keep):
-            walks.append(_Walk(index, of, time[keep], steps))
+        if low < high:
+            steps, _ = registers(value[low:high], of.quantum)
+            walks.append(_Walk(index, of, time[low:high], steps))
     anomalies: list[Anomaly] = []
     for at, walk in enumerate(walks):
         if at and walks[at - 1].terms.device != walk.terms.device:
@@ -406,6 +425,8 @@ __all__ = [
     "Tail",
     "Terms",
     "account",
+    "agreed",
+    "counting",
     "plain",
     "registers",
     "terms",

@@ -21,7 +21,7 @@ PLAIN = Service("s/m", 0, FOREVER, resolution=0.01, interval=900)
 
 def told(readings: list[Reading], *services: Service) -> Account:
     """The account of readings in any order; the later of two with one time wins."""
-    held = {time: (value, quality) for time, value, quality in readings}
+    held = {t: (value, quality) for t, value, quality in readings if quality != Quality.BAD_TIME}
     times = sorted(held)
     return account(
         np.array(times, np.int64),
