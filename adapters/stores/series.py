@@ -275,7 +275,22 @@ class SeriesStore:
             rows, size, chunks = one(_TOTALS + "chunk")
             run_rows, run_size, runs = one(_TOTALS + "run")
             (damaged,) = one("SELECT count(*) FROM damaged")
+            self._unreadable = {blob for blob in self._unreadable if self._is_unreadable(*blob)}
         return Stored(rows, size, run_rows, run_size, chunks, runs, damaged + len(self._unreadable))
+
+    def _is_unreadable(self, kind: str, row: int) -> bool:
+        """Still: compaction may have put it aside and given its number to another."""
+        query = {
+            "chunk": "SELECT data FROM chunk WHERE id = ?",
+            "run": "SELECT data FROM run WHERE seq = ?",
+        }[kind]
+        found = self._db.execute(query, (row,)).fetchone()
+        try:
+            if found is not None:
+                (decode_chunk if kind == "chunk" else decode_run)(found[0])
+        except CorruptChunkError:
+            return True
+        return False
 
 
 # From the chunk in which :low lies, or the first one.
