@@ -169,7 +169,9 @@ class _File:
         for section in treatments:
             served = section.data.get("serves")
             if isinstance(served, str) and ID.fullmatch(served):
-                section.known("serves", served, [line.id for line in own if not line.treatment])
+                section.known(
+                    "serves", served, [line.id for line in own if not line.treatment], "line"
+                )
 
     def _gateway(self, section: Section) -> None:
         key = section.id()

@@ -107,7 +107,7 @@ class Section:
         if choices and not self.known(key, found, choices):
             return default
         if pattern is not None and not pattern.fullmatch(found):
-            self.fault(key, f'{key} "{found}" is not {form}', f"write {form}")
+            self.fault(key, f'{key} "{found}" is malformed', f"write {form}")
             return default
         if required and not found.strip():
             self.fault(key, f"{key} is empty", "fill it in")
@@ -219,19 +219,23 @@ class Section:
             return number
         return default
 
-    def known(self, key: str, name: str, choices: Collection[str]) -> bool:
-        """Whether ``name`` is one of ``choices``; a fault at ``key`` where it is not."""
+    def known(self, key: str, name: str, choices: Collection[str], what: str = "") -> bool:
+        """Whether ``name`` is one of ``choices``; a fault at ``key`` where it is not. ``what``
+        the choices are, where ``key`` is not the word for it."""
+        what = what or key
         if name in choices:
             return True
-        todo = near(name, choices) or (one_of(choices) if choices else f"there is no {key} yet")
-        self.fault(key, f'unknown {key} "{name}"', todo)
+        todo = near(name, choices) or (one_of(choices) if choices else f"there is no {what} yet")
+        self.fault(key, f'unknown {what} "{name}"', todo)
         return False
+
+    def unknown(self) -> list[str]:
+        """Keys that nobody has asked for."""
+        return [key for key in self.data if key not in self._asked]
 
     def close(self) -> None:
         """Everything has been asked for: what is left was not meant."""
-        for key in self.data:
-            if key in self._asked:
-                continue
+        for key in self.unknown():
             if _SECRET.search(key.lower()):
                 hint = f"{key}_env" in self._asked
                 todo = f"use {key}_env or {key}_file" if hint else "take it out and change it"

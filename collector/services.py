@@ -59,7 +59,8 @@ class _Services:
         place = f"{device.site}/{device.place}"
         own = [p.id for p in self._entries.places.values() if p.site == device.site]
         placed = bool(device.place) and (
-            section.known("place", device.place, own) or place in self._entries.unclear
+            device.site in self._entries.unclear  # a place without a readable id may be the one
+            or section.known("place", device.place, own)
         )
         self._reached(entry)
         brings = self._brings(entry)
@@ -80,7 +81,7 @@ class _Services:
         has_connection, has_gateway = section.has("connection"), section.has("gateway")
         if has_connection and has_gateway:
             section.fault("gateway", "both connection and gateway are given", "keep one of them")
-        elif not has_connection and not has_gateway:
+        elif not has_connection and not has_gateway and not self._misspelt(entry):
             section.fault((), "neither connection nor gateway is given", "say how it is reached")
         if device.connection:
             instrument, wrongs = check_connection(device.connection)
@@ -93,11 +94,16 @@ class _Services:
             )
         gateway = self._entries.gateways.get(device.gateway)
         if gateway is not None and gateway.site != device.site:
-            todo = f"a gateway brings the devices of its own site ({gateway.site})"
+            todo = "a gateway brings only the devices of its own site"
             section.fault("gateway", f'gateway "{gateway.id}" is of another site', todo)
         elif gateway is None and device.gateway:
             own = [g.id for g in self._entries.gateways.values() if g.site == device.site]
             section.known("gateway", device.gateway, own)
+
+    @staticmethod
+    def _misspelt(entry: DeviceEntry) -> bool:
+        """Whether an unknown key, already a fault, was meant to say how it is reached."""
+        return any(near(key, ("connection", "gateway")) for key in entry.section.unknown())
 
     def _brings(self, entry: DeviceEntry) -> tuple[str, ...]:
         """The quantities it brings; empty where that cannot be told (a fault said why)."""
@@ -114,6 +120,7 @@ class _Services:
         if device.connection and (profile is None or not profile.registers):
             what = f'profile "{device.profile}" has no registers to poll'
             section.fault("profile", what, "name a gateway that pushes it, or another profile")
+            return ()
         if not section.has("quantities"):
             if not measured:
                 what = f'profile "{device.profile}" does not say what is measured'
