@@ -183,7 +183,7 @@ def _program(section: Section) -> ProgramSettings:
         data=data,
         listen=listen,
         late_after_ms=round(1000 * section.seconds("late_after", 600, least=1, most=7 * 86400)),
-        tick_ms=round(1000 * section.seconds("tick", 5, least=0.1, most=60)),
+        tick_ms=round(1000 * section.seconds("tick", 5, least=0.1, most=900)),
     )
     section.close()
     return found
@@ -299,8 +299,8 @@ def _sources(sections: Iterable[Section]) -> tuple[SourceSettings, ...]:
 
 def _apart(source: SourceSettings, other: SourceSettings, section: Section, where: Section) -> None:
     """Two sources that would be taken for one."""
-    if (source.kind, source.name) == (other.kind, other.name):
-        what = f'source {source.kind} "{source.name}" stands twice, first in line {where.line()}'
+    if source.name == other.name:
+        what = f'source "{source.name}" stands twice, first in line {where.line()}'
         section.fault("name", what, "give it another name")
     elif isinstance(source, MqttSource) and isinstance(other, MqttSource):
         same = (source.host, source.port, source.client_id)

@@ -1,0 +1,5 @@
+"""``python -m meterwatch``."""
+
+from meterwatch.cli import main
+
+main()

@@ -1,0 +1,289 @@
+"""Commands. Each is a thin door: arguments in, a call into the house, an exit code out.
+
+Exit codes: 0 done; 1 faults were found in files (all are printed); 2 wrong usage; 3 cannot work
+now (nothing reached, nothing there). Heavy imports stay inside the commands that need them, so
+that ``meterwatch --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collector.errors import ConfigurationError, TemporaryError
+
+app = typer.Typer(
+    name="meterwatch",
+    help="Reads energy meters and VOC monitors, keeps every reading, warns early.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Folder = Annotated[Path, typer.Argument(help="the fleet folder, with meterwatch.toml in it")]
+
+
+class Language(StrEnum):
+    en = "en"
+    zh = "zh"
+
+
+class Room(StrEnum):
+    intake = "intake"
+    archive = "archive"
+    account = "account"
+    judge = "judge"
+
+
+Lang = Annotated[Language, typer.Option(help="language of what people read")]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn errors that a person can mend into their text and an exit code."""
+    try:
+        yield
+    except ConfigurationError as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)
+        count = len(error.faults)
+        print(f"{count} fault{'s' if count != 1 else ''}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except TemporaryError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(3) from error
+
+
+@app.command()
+def run(
+    folder: Folder,
+    only: Annotated[
+        list[Room] | None,
+        typer.Option(help="run only this room; repeat for several; the journal joins processes"),
+    ] = None,
+) -> None:
+    """Run with the settings and the registry in FOLDER, until Ctrl-C."""
+    from collector.telemetry import Telemetry
+    from meterwatch.app import ROOMS, Options, Program, run_until_signal
+    from meterwatch.clock import SystemClock
+    from meterwatch.logs import configure
+
+    configure()
+    with _told():
+        rooms = frozenset(room.value for room in only) if only else frozenset(ROOMS)
+
+        async def main() -> None:
+            program = Program(folder, SystemClock(), Telemetry(), Options(only=rooms))
+            await run_until_signal(program)
+
+        asyncio.run(main())
+
+
+@app.command()
+def check(folder: Folder) -> None:
+    """Name every fault in FOLDER's files, with file and line; exit 1 if there is any."""
+    from meterwatch.fleet import parse, read_files
+    from meterwatch.inspect import summary
+
+    with _told():
+        fleet = parse(read_files(folder))
+        for line in summary(fleet):
+            print(line)
+
+
+@app.command()
+def demo(
+    seconds: Annotated[int, typer.Option(help="how long to watch", min=10)] = 60,
+    lang: Lang = Language.en,
+    folder: Annotated[
+        Path, typer.Option(help="where the demo's files and data go (emptied first)")
+    ] = Path("demo"),
+) -> None:
+    """Run everything on a simulated park of three sites and explain what happens."""
+    from meterwatch.demo import run_demo
+
+    with _told():
+        raise typer.Exit(run_demo(folder, seconds, lang.value))
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="where to write the park's fleet folder")],
+) -> None:
+    """Open the simulated park's meters and gateways on loopback, until Ctrl-C."""
+    from meterwatch.demo import run_simulate
+
+    with _told():
+        run_simulate(folder)
+
+
+@app.command()
+def probe(
+    url: Annotated[str, typer.Argument(help="modbus+tcp://HOST:PORT?unit=N")],
+    profile: Annotated[str | None, typer.Option(help="device model; default: try them")] = None,
+    lang: Lang = Language.en,
+) -> None:
+    """Read one device once: its values, and whether the profile is plausible."""
+    from meterwatch.probe import run_probe
+
+    with _told():
+        raise typer.Exit(run_probe(url, profile, lang.value))
+
+
+@app.command()
+def decode(
+    kind: Annotated[str, typer.Argument(help="mqtt-json")],
+    fleet: Annotated[Path, typer.Option(help="fleet folder whose registry applies")],
+    gateway: Annotated[str, typer.Option(help="gateway that sent the payloads")] = "",
+) -> None:
+    """Payloads on stdin, one a line -> readings as JSON lines, refusals with their reason."""
+    from meterwatch.decode import decode_lines
+
+    with _told():
+        for line in decode_lines(kind, fleet, gateway, sys.stdin.buffer):
+            print(line)
+
+
+@app.command()
+def status(folder: Folder, lang: Lang = Language.en) -> None:
+    """Sources, backlog, when each device was last seen, places without a device."""
+    from meterwatch.inspect import print_status
+
+    with _told():
+        print_status(folder, lang.value)
+
+
+@app.command()
+def refused(
+    folder: Folder,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="decode kept payloads again with today's registry")
+    ] = False,
+    lang: Lang = Language.en,
+) -> None:
+    """What was refused and why; --replay takes in what can be used after mending."""
+    from meterwatch.inspect import print_refused
+    from meterwatch.replay import replay_refused
+
+    with _told():
+        if replay:
+            print(replay_refused(folder))
+        else:
+            print_refused(folder, lang.value)
+
+
+alerts_app = typer.Typer(help="Warnings: list, acknowledge, silence, close.", no_args_is_help=True)
+app.add_typer(alerts_app, name="alerts")
+
+
+@alerts_app.command("list")
+def alerts_list(
+    folder: Folder,
+    every: Annotated[bool, typer.Option("--all", help="closed and resolved ones too")] = False,
+    lang: Lang = Language.en,
+) -> None:
+    """Warnings in force."""
+    from meterwatch.inspect import print_alerts
+
+    with _told():
+        print_alerts(folder, every=every, lang=lang.value)
+
+
+def _mark(folder: Path, kind: str, alert: str, who: str, note: str, hours: float = 0) -> None:
+    from meterwatch.inspect import mark_alert
+
+    with _told():
+        print(mark_alert(folder, kind, alert, who, note, hours))
+
+
+Alert = Annotated[str, typer.Argument(help="the warning's id, or its beginning")]
+Who = Annotated[str, typer.Option(help="who says so")]
+Note = Annotated[str, typer.Option(help="why; kept as evidence")]
+
+
+@alerts_app.command("acknowledge")
+def alerts_acknowledge(folder: Folder, alert: Alert, who: Who, note: Note = "") -> None:
+    """Somebody has seen it and looks after it."""
+    _mark(folder, "acknowledge", alert, who, note)
+
+
+@alerts_app.command("silence")
+def alerts_silence(
+    folder: Folder,
+    alert: Alert,
+    who: Who,
+    hours: Annotated[float, typer.Option(help="for how long", min=0.1, max=24 * 31)] = 8,
+    note: Note = "",
+) -> None:
+    """No more messages about it for some hours; it stays in the list."""
+    _mark(folder, "silence", alert, who, note, hours)
+
+
+@alerts_app.command("close")
+def alerts_close(folder: Folder, alert: Alert, who: Who, note: Note) -> None:
+    """It is settled, and this is how."""
+    _mark(folder, "close", alert, who, note)
+
+
+@app.command()
+def replay(
+    folder: Folder,
+    start: Annotated[str, typer.Option(help="ISO date or time, in the program's zone")],
+    end: Annotated[str, typer.Option(help="exclusive")],
+    lang: Lang = Language.en,
+) -> None:
+    """What today's rules would have said of stored readings; changes nothing."""
+    from meterwatch.replay import print_replay
+
+    with _told():
+        print_replay(folder, start, end, lang.value)
+
+
+@app.command("export")
+def export_readings(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="CSV file to write")],
+    point: Annotated[
+        list[str] | None, typer.Option(help="point name or its beginning; default: all")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="ISO date or time")] = None,
+    end: Annotated[str | None, typer.Option(help="exclusive")] = None,
+) -> None:
+    """Readings as CSV: point, time, value, quality."""
+    from meterwatch.transfer import export_csv
+
+    with _told():
+        print(export_csv(folder, out, point or [], start, end))
+
+
+@app.command("import")
+def import_readings(
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(help="CSV with the columns point,time,value[,quality]")],
+) -> None:
+    """Bring readings from a CSV file; every bad line is named, the good ones are taken in."""
+    from meterwatch.transfer import import_csv
+
+    with _told():
+        raise typer.Exit(import_csv(folder, file))
+
+
+@app.command()
+def profiles(
+    search: Annotated[str, typer.Argument(help="part of the label on the meter")] = "",
+) -> None:
+    """Device models that can be read."""
+    from meterwatch.inspect import print_profiles
+
+    print_profiles(search)
+
+
+def main() -> None:
+    """Entry point of the ``meterwatch`` command."""
+    app()

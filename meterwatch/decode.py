@@ -1,0 +1,99 @@
+"""``meterwatch decode``: what a payload would become, without a broker or a running program."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from adapters.sources.payload import PayloadDecoder
+from collector.errors import ConfigurationError, Fault
+from collector.model import Ids, Quality
+from collector.normalise import normalise
+from collector.registry import Registry, table
+from meterwatch.fleet import Fleet, parse, read_files
+
+KINDS = ("mqtt-json",)
+
+
+class Numbering:
+    """Ids for names in order of sight: what the journal's dictionary does, for one run."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._ids: dict[str, int] = {}
+
+    def __call__(self, names: Sequence[str]) -> Ids:
+        for name in names:
+            if name not in self._ids:
+                self._ids[name] = len(self.names)
+                self.names.append(name)
+        return np.array([self._ids[name] for name in names], np.int32)
+
+
+def decode_lines(kind: str, folder: Path, gateway: str, lines: Iterable[bytes]) -> Iterator[str]:
+    """One JSON line per reading, and one per refusal (``refused``, ``detail``)."""
+    if kind not in KINDS:
+        raise ConfigurationError(
+            Fault("decode", 0, f'"{kind}" is not known', f"use one of {', '.join(KINDS)}")
+        )
+    fleet = parse(read_files(folder))
+    gateway = gateway or _only_gateway(fleet.registry)
+    points, origins = Numbering(), Numbering()
+    decoder = _decoder(fleet, points, origins)
+    now = time.time_ns() // 1_000_000
+    known = table(fleet.registry, points)
+    for line in lines:
+        if not line.strip():
+            continue
+        message = (f"meterwatch/v1/{gateway}/readings", line.strip(), now)
+        decoded = decoder.decode_many([message])
+        batch = normalise(decoded.batch, known)
+        for row in range(len(batch)):
+            value = float(batch.value[row])
+            yield json.dumps(
+                {
+                    "point": points.names[batch.point[row]],
+                    "time": int(batch.time[row]),
+                    "value": None if np.isnan(value) else value,
+                    "quality": Quality(batch.quality[row]).name.lower().replace("_", "-"),
+                },
+                ensure_ascii=False,
+            )
+        for refusal in decoded.refusals:
+            yield json.dumps(
+                {
+                    "refused": refusal.reason,
+                    "readings": refusal.count,
+                    "detail": refusal.detail,
+                },
+                ensure_ascii=False,
+            )
+
+
+def _decoder(fleet: Fleet, points: Numbering, origins: Numbering) -> PayloadDecoder:
+    return PayloadDecoder(
+        fleet.registry,
+        table(fleet.registry, points),
+        origins,
+        source="mqtt:decode",
+        late_after_ms=fleet.settings.program.late_after_ms,
+        profiles=fleet.profiles,
+    )
+
+
+def _only_gateway(registry: Registry) -> str:
+    gateways = list(registry.gateways)
+    if len(gateways) == 1:
+        return gateways[0]
+    raise ConfigurationError(
+        Fault(
+            "decode",
+            0,
+            f"the registry has {len(gateways)} gateways",
+            f"say which one sent this: --gateway {gateways[0] if gateways else 'ID'}",
+        )
+    )

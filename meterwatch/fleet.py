@@ -1,0 +1,211 @@
+"""The fleet folder: its files read, its meaning parsed, its faults all at once.
+
+    DIR/meterwatch.toml · DIR/registry/*.toml · DIR/rules/*.toml · DIR/data/
+
+The kernel parses text; this is the one place that reads the text from disk. A fold must be a
+function of the journal alone, so a registry revision carries the registry's files *and* the
+device profiles they use; a rules revision carries the shipped catalogue and the fleet's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from collector.check import check
+from collector.errors import ConfigurationError, Fault
+from collector.model import Revision
+from collector.profile import PUSH, Profile, parse_profile, push_profile
+from collector.quantities import quantities
+from collector.registry import Registry, parse_registry
+from collector.settings import Settings, parse_settings
+from rules.ruleset import RuleSet, parse_rules
+
+SETTINGS = "meterwatch.toml"
+PROFILES = "profiles/"
+REGISTRY = "registry/"
+RULES = "rules/"
+CATALOGUE = "catalogue/"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFiles:
+    """The text of every file a person wrote, by its path as messages name it."""
+
+    folder: Path
+    settings: str
+    registry: Mapping[str, str]
+    rules: Mapping[str, str]
+    profiles: Mapping[str, str]
+
+    def registry_revision(self, time: int) -> Revision:
+        """The registry with the profiles it names, as a journal entry."""
+        files = {REGISTRY + name: text for name, text in self.registry.items()}
+        used = {
+            name: text
+            for name, text in self.profiles.items()
+            if any(name.removesuffix(".toml") in site for site in self.registry.values())
+        }
+        files |= {PROFILES + name: text for name, text in used.items()}
+        return _revision(time, "registry", files)
+
+    def rules_revision(self, time: int) -> Revision:
+        files = {RULES + name: text for name, text in self.rules.items()}
+        files |= {CATALOGUE + name: text for name, text in shipped("rules.catalogue").items()}
+        return _revision(time, "rules", files)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What the files mean."""
+
+    files: FleetFiles
+    settings: Settings
+    registry: Registry
+    rules: RuleSet
+    profiles: Mapping[str, Profile]
+
+
+def read_files(folder: Path) -> FleetFiles:
+    """Read a fleet folder. Raises ``ConfigurationError`` for what cannot be read."""
+    faults: list[Fault] = []
+    if not folder.is_dir():
+        raise ConfigurationError(
+            Fault(str(folder), 0, "is not a folder", "give the folder that holds meterwatch.toml")
+        )
+    settings = _text(folder / SETTINGS, faults)
+    registry = _texts(folder / "registry", faults)
+    if not registry and not faults:
+        faults.append(
+            Fault(str(folder / "registry"), 0, "holds no site", "write one TOML file per site")
+        )
+    rules = _texts(folder / "rules", faults)
+    profiles = shipped("adapters.profiles") | _texts(folder / "profiles", faults)
+    if faults:
+        raise ConfigurationError(faults)
+    return FleetFiles(folder, settings, registry, rules, profiles)
+
+
+def parse(files: FleetFiles) -> Fleet:
+    """What the files mean, or every fault in any of them, sorted by file and line."""
+    try:
+        settings = parse_settings(files.settings, str(files.folder / SETTINGS))
+        profiles = _profiles({PROFILES + name: text for name, text in files.profiles.items()})
+        registry = parse_registry(_named(files.folder / REGISTRY, files.registry), profiles)
+        rules = _rules(
+            shipped("rules.catalogue"), _named(files.folder / RULES, files.rules), registry
+        )
+    except ConfigurationError as first:
+        raise ConfigurationError(_all_faults(files, first)) from first
+    return Fleet(files, settings, registry, rules, profiles)
+
+
+def _all_faults(files: FleetFiles, first: ConfigurationError) -> list[Fault]:
+    """One fault stopped the reading; a person wants all of them."""
+    faults: list[Fault] = []
+    try:
+        profiles = _profiles({PROFILES + name: text for name, text in files.profiles.items()})
+    except ConfigurationError as broken:
+        faults += broken.faults
+        profiles = _profiles(shipped("adapters.profiles"))
+
+    def rule_faults(rules: Mapping[str, str], registry: Registry | None) -> list[Fault]:
+        _rules(shipped("rules.catalogue"), rules, registry)
+        return []
+
+    faults += check(
+        files.settings,
+        _named(files.folder / REGISTRY, files.registry),
+        _named(files.folder / RULES, files.rules),
+        profiles,
+        rule_faults,
+        settings_file=str(files.folder / SETTINGS),
+    )
+    return sorted(set(faults)) or list(first.faults)
+
+
+def _named(folder: Path, texts: Mapping[str, str]) -> dict[str, str]:
+    """Texts under the path by which a message should name them."""
+    return {str(folder / name): text for name, text in texts.items()}
+
+
+def registry_of(files: Mapping[str, str]) -> Registry:
+    """The registry that a journalled revision's files hold."""
+    return parse_registry(_under(files, REGISTRY), _profiles(_under(files, PROFILES)))
+
+
+def rules_of(files: Mapping[str, str], registry: Registry | None) -> RuleSet:
+    """The rules that a journalled revision's files hold."""
+    return _rules(_under(files, CATALOGUE), _under(files, RULES), registry)
+
+
+def _rules(
+    catalogue: Mapping[str, str], own: Mapping[str, str], registry: Registry | None
+) -> RuleSet:
+    """The shipped rules, and the fleet's own: one with the same id takes the shipped one's
+    place."""
+    ours = parse_rules(own, registry, quantities())
+    return RuleSet({**parse_rules(catalogue).rules, **ours.rules})
+
+
+@cache
+def shipped(package: str) -> dict[str, str]:
+    """The TOML files that come with the program in ``package``: name -> text."""
+    return {
+        entry.name: entry.read_text(encoding="utf-8")
+        for entry in sorted(resources.files(package).iterdir(), key=lambda item: item.name)
+        if entry.name.endswith(".toml")
+    }
+
+
+def secret_reader(name: str, kind: str, folder: Path) -> str:
+    """The text of a secret: an environment variable (``kind="env"``) or a file's first line."""
+    if kind == "env":
+        return os.environ[name]
+    return (folder / name).read_text(encoding="utf-8").strip()
+
+
+def _profiles(texts: Mapping[str, str]) -> dict[str, Profile]:
+    profiles: dict[str, Profile] = {PUSH: push_profile()}
+    faults: list[Fault] = []
+    for path, text in texts.items():
+        try:
+            profile = parse_profile(text, path)
+            profiles[profile.name] = profile
+        except ConfigurationError as fault:
+            faults += fault.faults
+    if faults:
+        raise ConfigurationError(faults)
+    return profiles
+
+
+def _under(files: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {path: text for path, text in files.items() if path.startswith(prefix)}
+
+
+def _revision(time: int, kind: str, files: dict[str, str]) -> Revision:
+    digest = hashlib.sha256()
+    for path, text in sorted(files.items()):
+        digest.update(f"{len(path)} {len(text)} {path}{text}".encode())
+    return Revision(time, kind, digest.hexdigest(), files)
+
+
+def _texts(folder: Path, faults: list[Fault]) -> dict[str, str]:
+    if not folder.is_dir():
+        return {}
+    return {path.name: _text(path, faults) for path in sorted(folder.glob("*.toml"))}
+
+
+def _text(path: Path, faults: list[Fault]) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as fault:
+        faults.append(Fault(str(path), 0, f"cannot be read: {fault.strerror}"))
+    except UnicodeDecodeError as fault:
+        faults.append(Fault(str(path), 0, f"is not UTF-8: {fault.reason} at byte {fault.start}"))
+    return ""

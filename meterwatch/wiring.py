@@ -1,0 +1,231 @@
+"""Which class serves which setting: sources, folds and channels of a program, by one table each.
+
+A protocol's library is imported only when the settings name it, so that an edge box installs
+only what it needs; a missing one is a configuration fault that says what to install.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from adapters.state.alerts import Judge
+from adapters.state.books import Books
+from adapters.state.outbox import Channel, Outbox, Watch
+from adapters.state.outbox_plan import Policy
+from adapters.stores.archive import Archive
+from adapters.stores.archive_reader import ArchiveReader
+from collector.errors import ConfigurationError, Fault
+from collector.model import Revision
+from collector.ports import Fold, Source
+from collector.registry import PointTable, Registry, table
+from collector.settings import MqttSource, NotifierSettings, Settings, secret
+from meterwatch import fleet as fleets
+from rules.engine import Engine
+from rules.messages import wording
+
+if TYPE_CHECKING:
+    from meterwatch.app import Program
+
+_EXTRAS: Final = {"paho": "mqtt", "pymodbus": "modbus", "serial": "modbus", "apprise": "notify"}
+
+
+# --- sources ---------------------------------------------------------------------------------
+
+
+def sources(program: Program) -> dict[str, Source]:
+    """The sources that the settings name, by name."""
+    return {one.name: _SOURCES[one.kind](program, one) for one in program.fleet.settings.sources}
+
+
+def update(program: Program) -> None:
+    """Hand a reloaded registry to the sources."""
+    for one in program.fleet.settings.sources:
+        source: Any = program.sources.get(one.name)
+        if isinstance(one, MqttSource) and source is not None:
+            source.update(_decoder(program, one))
+        elif source is not None:
+            fleet = program.fleet
+            source.update(list(fleet.registry.devices.values()), fleet.profiles, program.table.ids)
+
+
+def _mqtt(program: Program, one: Any) -> Source:
+    mqtt = _imported("adapters.sources.mqtt")
+    folder = program.folder
+
+    def path(name: str) -> str:
+        return str(folder / name) if name else ""
+
+    settings = mqtt.MqttSettings(
+        name=one.name,
+        host=one.host,
+        port=one.port,
+        tls=one.tls,
+        user=one.user,
+        password=_secret(program.folder, one.password) if one.password else "",
+        ca_file=path(one.ca_file),
+        cert_file=path(one.cert_file),
+        key_file=path(one.key_file),
+        client_id=one.client_id,
+        version=one.version,
+        topics=one.topics,
+    )
+    source: Source = mqtt.MqttSource(
+        settings,
+        _decoder(program, one),
+        program.clock,
+        program.telemetry,
+    )
+    return source
+
+
+def _decoder(program: Program, one: MqttSource) -> Any:
+    payload = _imported("adapters.sources.payload")
+    return payload.PayloadDecoder(
+        program.fleet.registry,
+        program.table,
+        program.journal.origin_ids,
+        source=one.origin,
+        late_after_ms=program.fleet.settings.program.late_after_ms,
+        profiles=program.fleet.profiles,
+    )
+
+
+def _modbus(program: Program, one: Any) -> Source:
+    modbus = _imported("adapters.sources.modbus")
+    source: Source = modbus.ModbusSource(
+        one.name,
+        list(program.fleet.registry.devices.values()),
+        program.fleet.profiles,
+        program.table.ids,
+        program.journal.origin_ids,
+        program.clock,
+        program.telemetry,
+        timeout=one.timeout,
+    )
+    return source
+
+
+_SOURCES: Final[Mapping[str, Callable[[Program, Any], Source]]] = {
+    "mqtt": _mqtt,
+    "modbus": _modbus,
+}
+
+
+# --- folds -----------------------------------------------------------------------------------
+
+
+def folds(program: Program) -> dict[str, Callable[[], Fold]]:
+    """How each fold is opened from its file."""
+    settings: Settings = program.fleet.settings
+    data, journal = program.data, program.journal
+    reset = not foreign(program)
+
+    def parse(revision: Revision) -> tuple[Registry, PointTable]:
+        registry = fleets.registry_of(revision.files)
+        return registry, table(registry, journal.point_ids)
+
+    return {
+        "archive": lambda: Archive(
+            data / "archive.db",
+            journal,
+            program.telemetry,
+            retention_days=settings.archive.retention_days,
+            reset=reset,
+        ),
+        "account": lambda: Books(data / "books.db", journal, parse, reset=reset),
+        "judge": lambda: Judge(
+            data / "alerts.db",
+            journal,
+            lambda: Engine(
+                fleets.registry_of,
+                fleets.rules_of,
+                journal.point_ids,
+                journal.origin_names,
+                late_after=settings.program.late_after_ms,
+            ),
+            program.telemetry,
+            reset=reset,
+        ),
+    }
+
+
+def foreign(program: Program) -> bool:
+    """Whether the archive's ids contradict the journal's: these files do not belong together."""
+    path = program.data / "archive.db"
+    if not path.exists():
+        return False
+    held, ours = archive_names(path), program.journal.point_names()
+    return any(name and name != ours[at] for at, name in enumerate(held) if at < len(ours))
+
+
+def archive_names(path: Path) -> Sequence[str]:
+    """Names of the points in an archive, by id."""
+    reader = ArchiveReader(path)
+    try:
+        return reader.point_names()
+    finally:
+        reader.close()
+
+
+# --- channels to people ----------------------------------------------------------------------
+
+
+def outbox(program: Program) -> Outbox | None:
+    """The outbox with the channels that the settings name; None when there are none."""
+    notifiers = program.fleet.settings.notifiers
+    if not notifiers:
+        return None
+    channels: list[Channel] = [_CHANNELS[one.kind](program, one) for one in notifiers]
+    watch = Watch(
+        trouble=lambda channel, _since, error: program.source_state(
+            f"notifier:{channel}", up=False, reason=error
+        ),
+        recovered=lambda channel, _time: program.source_state(
+            f"notifier:{channel}", up=True, reason=""
+        ),
+    )
+    return Outbox(
+        program.data / "alerts.db",
+        program.data / "outbox.db",
+        channels,
+        program.clock,
+        program.telemetry,
+        watch,
+    )
+
+
+def _apprise(program: Program, one: NotifierSettings) -> Any:
+    notifiers = _imported("adapters.notifiers.apprise")
+    url = _secret(program.folder, one.url)
+    return Channel(
+        notifiers.AppriseNotifier(one.name, url),
+        wording(one.language, program.fleet.settings.program.zone),
+        Policy(per_minute=one.per_minute, at_least=one.at_least),
+    )
+
+
+_CHANNELS: Final[Mapping[str, Callable[[Program, NotifierSettings], Any]]] = {"apprise": _apprise}
+
+
+def _secret(folder: Path, where: Any) -> str:
+    return secret(where, lambda name, kind: fleets.secret_reader(name, kind, folder))
+
+
+def _imported(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        extra = _EXTRAS.get((missing.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise ConfigurationError(
+            Fault(
+                fleets.SETTINGS,
+                0,
+                f"the settings need the library {missing.name}, which is not installed",
+                f'pip install "meterwatch[{extra}]"',
+            )
+        ) from missing
