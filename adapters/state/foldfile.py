@@ -189,8 +189,9 @@ class FoldFile:
         self.commit(durable=durable)
 
     def close(self) -> None:
-        """Give the file back; an open transaction is rolled back."""
-        self.rollback()
+        """Give the file back; an open transaction is rolled back. May be repeated."""
+        with suppress(sqlite3.ProgrammingError):  # closed before
+            self.rollback()
         self.connection.close()
 
 

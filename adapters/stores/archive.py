@@ -67,6 +67,7 @@ class Archive:
         retention_days: int = 400,
         reset: bool = False,
         max_rows: int = MAX_ROWS,
+        max_refused_rows: int = refused.MAX_GROUPS,
         max_refused_bytes: int = refused.MAX_SAMPLE_BYTES,
     ) -> None:
         self._file = FoldFile(
@@ -77,11 +78,14 @@ class Archive:
         self._retention = retention_days * DAY_MS
         self._max_rows = max_rows
         self._series = SeriesStore(self._file.connection)
-        self._refused = RefusedStore(self._file.connection, max_bytes=max_refused_bytes)
+        self._refused = RefusedStore(
+            self._file.connection, max_groups=max_refused_rows, max_bytes=max_refused_bytes
+        )
         self._applied = self._file.cursor
         self._named_points = self._named_origins = -1
         self._newest_point = self._newest_origin = -1
         self._expiring = True
+        self._told_of: object = None
         self._begin()
 
     def _begin(self) -> None:
@@ -195,6 +199,8 @@ class Archive:
         self._telemetry.count("archive_readings", rows)
         if expired:
             self._telemetry.count("archive_expired_on_arrival", expired)
+        if expired and self._told_of != (day := self._file.get("retained_day")):
+            self._told_of = day
             self._telemetry.event(
                 "readings older than the retention came, they will be deleted",
                 level="warning",
