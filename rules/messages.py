@@ -18,168 +18,21 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from collector.alerts import (
-    ACKNOWLEDGED,
     ATTACHED,
-    CLOSED,
     FIRING,
     FOUND_LATE,
     LEVEL_LABELS,
-    RESOLVED,
     Level,
 )
-from collector.notices import BOTH, Draft, Item
+from collector.notices import Draft, Item
 from collector.ports import Notice
+from rules.message_words import WORDS, Words
 
 _ZH, _EN = 0, 1
+LANGUAGES: Final = frozenset(WORDS)
 
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """Everything that differs between languages besides the order of a sentence."""
-
-    bracket: str
-    colon: str
-    comma: str
-    listing: str
-    states: Mapping[str, str]
-    digest: str
-    where: str
-    value: str
-    limit: Mapping[str, str]
-    change: str
-    silent: str
-    flat: str
-    worst: str
-    now: str
-    since: str
-    until: str
-    lasted: str
-    covers: str
-    among: str
-    more: str
-    advice: str
-    by: str
-    note: str
-    cause: str
-    late: str
-    merged: str
-    look: str
-    id: str
-    origins: Mapping[str, str]
-    kinds: Mapping[str, str]
-    units: tuple[tuple[int, str], ...]
-
-
-_WORDS: Final = {
-    "zh": _Words(
-        bracket="【{}】",
-        colon="：",
-        comma="，",
-        listing="、",
-        states={
-            FIRING: "预警",
-            RESOLVED: "预警解除",
-            BOTH: "预警，现已恢复",
-            ACKNOWLEDGED: "预警已确认",
-            CLOSED: "预警已关闭",
-            FOUND_LATE: "预警，补传数据中发现",
-        },
-        digest="预警汇总 {} 件",
-        where="地点：{}",
-        value="数值：{}",
-        limit={"above": "高于限值 {}", "below": "低于限值 {}", "": "限值 {}"},
-        change="{} 内变化 {}",
-        silent="无数据：已 {}",
-        flat="已 {} 没有变化",
-        worst="最严重时 {}",
-        now="现在 {}",
-        since="开始：{}",
-        until="结束：{}",
-        lasted="，历时 {}",
-        covers="涉及：{} 台表计",
-        among="包括：{}",
-        more="等 {} 处",
-        advice="处置：{}",
-        by="操作：{}",
-        note="说明：{}",
-        cause="原因：{}",
-        late="{} 条，数据时间 {} 至 {}",
-        merged="消息较多，合并为一条：{}。",
-        look="另有 {} 件。全部内容：meterwatch alerts",
-        id="编号：{}",
-        origins={
-            "gateway": "网关 {}",
-            "device": "表计 {}",
-            "mqtt": "消息服务器 {}",
-            "modbus": "总线 {}",
-            "notifier": "通知渠道 {}",
-            "rule": "规则 {}",
-        },
-        kinds={
-            "threshold": "超过限值",
-            "rate": "变化过快",
-            "absence": "数据中断",
-            "flatline": "读数长时间不变",
-            FOUND_LATE: "补传数据中有超限",
-        },
-        units=((86_400_000, "{} 天"), (3_600_000, "{} 小时"), (60_000, "{} 分"), (1_000, "{} 秒")),
-    ),
-    "en": _Words(
-        bracket="[{}] ",
-        colon=": ",
-        comma=", ",
-        listing=", ",
-        states={
-            FIRING: "Warning",
-            RESOLVED: "Warning over",
-            BOTH: "Warning, over by now",
-            ACKNOWLEDGED: "Warning acknowledged",
-            CLOSED: "Warning closed",
-            FOUND_LATE: "Warning, found in late data",
-        },
-        digest="{} warnings in one message",
-        where="Where: {}",
-        value="Value: {}",
-        limit={"above": "above the limit of {}", "below": "below the limit of {}", "": "limit {}"},
-        change="changed {1} within {0}",
-        silent="No data: for {}",
-        flat="has not changed for {}",
-        worst="worst {}",
-        now="now {}",
-        since="Since: {}",
-        until="Until: {}",
-        lasted=", for {}",
-        covers="Affected: {} meters",
-        among="Among them: {}",
-        more="{} in all",
-        advice="What to do: {}",
-        by="By: {}",
-        note="Note: {}",
-        cause="Why: {}",
-        late="{} findings, measured {} to {}",
-        merged="Too many for single messages: {}.",
-        look="{} more. See all: meterwatch alerts",
-        id="Id: {}",
-        origins={
-            "gateway": "gateway {}",
-            "device": "meter {}",
-            "mqtt": "message broker {}",
-            "modbus": "bus {}",
-            "notifier": "notification channel {}",
-            "rule": "rule {}",
-        },
-        kinds={
-            "threshold": "limit exceeded",
-            "rate": "changes too fast",
-            "absence": "no data",
-            "flatline": "reading does not change",
-            FOUND_LATE: "late data shows exceedances",
-        },
-        units=((86_400_000, "{} d"), (3_600_000, "{} h"), (60_000, "{} min"), (1_000, "{} s")),
-    ),
-}
-LANGUAGES: Final = frozenset(_WORDS)
-
+_FEW: Final = 5
+"""So many others of a group get a line of their own."""
 _LONGEST_TEXT: Final = 240
 """Characters of one text that a person wrote (title, advice, note) that a message repeats."""
 
@@ -191,12 +44,12 @@ def wording(
 
     Raises ``KeyError`` for another language, ``ZoneInfoNotFoundError`` for another zone.
     """
-    return _Writer(_WORDS[language], language, ZoneInfo(zone), max_bytes).notice
+    return _Writer(WORDS[language], language, ZoneInfo(zone), max_bytes).notice
 
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    words: _Words
+    words: Words
     language: str
     zone: ZoneInfo
     max_bytes: int
@@ -218,10 +71,13 @@ class _Writer:
         head = told[0]
         others = [item for item in draft.items if item is not head]
         lines = self._about(head)
+        told_too = [item for item in others if item.state != ATTACHED]
+        if 0 < len(told_too) <= _FEW:
+            lines += [f"+ {self._short(item)}" for item in told_too]
+            others = [item for item in others if item.state == ATTACHED]
         if others:
             lines.append(self._names(others))
-        must = self._cut_line(self.words.advice, self._text(head.data, "advice"))
-        return self._title(draft.level, head, len(told)), lines, must
+        return self._title(draft.level, head, len(told)), lines, self._advice(head)
 
     def _digest(self, draft: Draft, told: Sequence[Item]) -> tuple[str, list[str], list[str]]:
         words = self.words
@@ -231,14 +87,16 @@ class _Writer:
             f"{self._level(level)} {counts[level]}" for level in sorted(counts, reverse=True)
         )
         lines = [words.merged.format(summary)]
-        room = self.max_bytes - len(title.encode()) - 160
+        must = [words.advice.format(words.in_turn)]
+        room = self.max_bytes - len(title.encode()) - 220
         for at, item in enumerate(told):
             line = f"{at + 1}. {self._short(item)}"
             room -= len(line.encode()) + 1
             if room < 0:
-                return title, lines, [words.look.format(len(told) - at)]
+                must.insert(0, words.look.format(len(told) - at))
+                break
             lines.append(line)
-        return title, lines, []
+        return title, lines, must
 
     def _fit(self, title: str, lines: Sequence[str], must: Sequence[str]) -> str:
         """Lines in order, ``must`` last and whole; of the others what the bytes allow."""
@@ -254,12 +112,22 @@ class _Writer:
             room -= size
         return "\n".join((*kept, *must))
 
+    def _advice(self, head: Item) -> list[str]:
+        words = self.words
+        if head.over:
+            text = words.settled
+        elif head.state == FOUND_LATE:
+            text = words.check_late
+        else:
+            text = self._text(head.data, "advice") or words.check
+        return self._cut_line(words.advice, text)
+
     # -- parts of one alert ----------------------------------------------------------------
 
     def _title(self, level: int, head: Item, count: int) -> str:
         words = self.words
         state = words.states.get(head.state, words.states[FIRING])
-        where = self._where(head.data)
+        where = self._whereabouts(head)
         more = f"（{words.more.format(count)}）" if count > 1 and self.language == "zh" else ""
         more = f" ({words.more.format(count)})" if count > 1 and not more else more
         place = f"{words.comma}{where}" if where else ""
@@ -278,7 +146,7 @@ class _Writer:
         began = self._began(item)
         parts = [
             words.bracket.format(self._level(item.level)) + self._what(item),
-            self._where(item.data) or self._subject(item),
+            self._whereabouts(item),
             self._measured(item),
             "" if item.state == FIRING else state,
             words.since.format(self._time(began)) if began else "",
@@ -287,14 +155,13 @@ class _Writer:
 
     def _about(self, item: Item) -> list[str]:
         words, data = self.words, item.data
-        where = self._where(data)
-        subject = self._subject(item)
-        place = words.comma.join(one for one in (where, subject if not where else "") if one)
-        lines = [words.where.format(place)] if place else []
+        where = self._whereabouts(item)
+        lines = [words.where.format(where)] if where else []
         if measured := self._measured(item):
-            lines.append(measured)
+            silent = data.get("kind") == "absence"
+            lines.append(measured if silent else words.value.format(measured))
         if item.state == FOUND_LATE:
-            lines.append(words.value.format(self._late(data)))
+            lines.append(self._late(data))
         elif began := self._began(item):
             lines.append(words.since.format(self._time(began)))
             if item.over and item.time >= began:
@@ -312,7 +179,7 @@ class _Writer:
         return lines
 
     def _names(self, others: Sequence[Item]) -> str:
-        names = [self._where(item.data) or self._subject(item) or item.alert for item in others]
+        names = [self._whereabouts(item) or item.alert for item in others]
         return self._listed(list(dict.fromkeys(names)), len(others))
 
     def _listed(self, names: Sequence[str], count: int) -> str:
@@ -334,12 +201,22 @@ class _Writer:
         title = self._text(data, "title")
         kind = FOUND_LATE if item.state == FOUND_LATE else str(data.get("kind", ""))
         named = self.words.kinds.get(kind) or str(data.get("rule") or "") or item.alert
+        if item.state == FOUND_LATE:
+            named = named.format(round(_number(data.get("count")) or 1))
         return _cut(title or named, 80)
 
     def _where(self, data: Mapping[str, Any]) -> str:
         site = self._text(data, "site_name") or str(data.get("site") or "")
         place = self._text(data, "place_name") or str(data.get("place") or "").rpartition("/")[2]
         return self.words.comma.join(_cut(one, 60) for one in (site, place) if one)
+
+    def _whereabouts(self, item: Item) -> str:
+        """The place; of who is silent (and has none), its site and what it is."""
+        where, subject = self._where(item.data), str(item.data.get("subject") or "")
+        origin = subject.partition(":")[0] in self.words.origins
+        if where and (not origin or self._text(item.data, "place_name")):
+            return where
+        return self.words.comma.join(one for one in (where, self._subject(item)) if one)
 
     def _subject(self, item: Item) -> str:
         return self._named(str(item.data.get("subject") or item.data.get("origin") or ""))
@@ -377,12 +254,11 @@ class _Writer:
             parts.append(words.worst.format(self._amount(worst, unit)))
         if now is not None and item.over and kind != "flatline":
             parts.append(words.now.format(self._amount(now, unit)))
-        return words.value.format(words.comma.join(parts))
+        return words.comma.join(parts)
 
     def _late(self, data: Mapping[str, Any]) -> str:
-        count = round(_number(data.get("count")) or 1)
         start, end = _number(data.get("start")), _number(data.get("end"))
-        return self.words.late.format(count, self._time(start or 0), self._time(end or 0))
+        return self.words.late.format(self._time(start or 0), self._time(end or 0))
 
     # -- words and numbers -----------------------------------------------------------------
 

@@ -153,6 +153,7 @@ class Outbox:
                 group.create_task(self._drive(drain), name=f"outbox:{drain.name}")
 
     async def _drive(self, drain: Drain) -> None:
+        await self._clock.sleep_until(self._clock.now())  # simulated time must know of us first
         while True:
             step = asyncio.ensure_future(asyncio.to_thread(drain.step))
             try:
@@ -170,6 +171,10 @@ class Outbox:
     def status(self) -> list[ChannelStatus]:
         """How each channel fares. Only while ``run`` does not run, or from its loop's thread."""
         return [drain.status() for drain in self._drains]
+
+    def revive(self, channel: str) -> int:
+        """Try again what ``channel`` refused for good (its cause is mended); how many."""
+        return sum(drain.memory.revive() for drain in self._drains if drain.name == channel)
 
     def close(self) -> None:
         """After ``run`` has ended."""
