@@ -57,6 +57,15 @@ class Entries:
         found = zone_of(self.sites[site].zone) if site in self.sites else None
         return found or _NO_ZONE
 
+    def ids_at(self, site: str, what: str) -> list[str]:
+        """The ids of a site's lines (treatment units too), places or gateways."""
+        tables: dict[str, Mapping[str, Line | Place | Gateway]] = {
+            "line": self.lines,
+            "place": self.places,
+            "gateway": self.gateways,
+        }
+        return [entry.id for entry in tables[what].values() if entry.site == site]
+
     def claim(self, what: str, key: str, section: Section) -> bool:
         """Whether ``key`` is new; a fault where it is not."""
         where = f"{section.file}:{section.line('id')}"
@@ -165,13 +174,16 @@ class _File:
             self._entries.lines[f"{self._site}/{key}"] = line
 
     def _serves(self, treatments: Iterable[Section]) -> None:
-        own = [line for line in self._entries.lines.values() if line.site == self._site]
         for section in treatments:
             served = section.data.get("serves")
-            if isinstance(served, str) and ID.fullmatch(served):
-                section.known(
-                    "serves", served, [line.id for line in own if not line.treatment], "line"
-                )
+            if not isinstance(served, str) or not ID.fullmatch(served):
+                continue  # told
+            line = self._entries.lines.get(f"{self._site}/{served}")
+            if line is None or line.treatment:
+                every = self._entries.ids_at(self._site, "line")
+                of = {key: self._entries.lines[f"{self._site}/{key}"] for key in every}
+                lines = [key for key in every if not of[key].treatment]
+                section.known("serves", served, lines, "line")
 
     def _gateway(self, section: Section) -> None:
         key = section.id()
@@ -196,9 +208,8 @@ class _File:
         )
         formerly = section.table("formerly")
         section.close()
-        if line:
-            own = [line.id for line in self._entries.lines.values() if line.site == self._site]
-            section.known("line", line, own)
+        if line and f"{self._site}/{line}" not in self._entries.lines:
+            section.known("line", line, self._entries.ids_at(self._site, "line"))
         if not key:
             self._entries.unclear.add(self._site)
         elif self._entries.claim("place", place.key, section):

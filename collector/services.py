@@ -57,10 +57,10 @@ class _Services:
     def _device(self, entry: DeviceEntry) -> None:
         device, section = entry.device, entry.section
         place = f"{device.site}/{device.place}"
-        own = [p.id for p in self._entries.places.values() if p.site == device.site]
         placed = bool(device.place) and (
-            device.site in self._entries.unclear  # a place without a readable id may be the one
-            or section.known("place", device.place, own)
+            place in self._entries.places
+            or device.site in self._entries.unclear  # a place without a readable id may be it
+            or section.known("place", device.place, self._entries.ids_at(device.site, "place"))
         )
         self._reached(entry)
         brings = self._brings(entry)
@@ -97,8 +97,7 @@ class _Services:
             todo = "a gateway brings only the devices of its own site"
             section.fault("gateway", f'gateway "{gateway.id}" is of another site', todo)
         elif gateway is None and device.gateway:
-            own = [g.id for g in self._entries.gateways.values() if g.site == device.site]
-            section.known("gateway", device.gateway, own)
+            section.known("gateway", device.gateway, self._entries.ids_at(device.site, "gateway"))
 
     @staticmethod
     def _misspelt(entry: DeviceEntry) -> bool:

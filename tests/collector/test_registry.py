@@ -89,6 +89,11 @@ def test_what_a_push_device_brings_takes_the_ratio_of_its_kind() -> None:
 def test_dates_are_of_the_sites_zone() -> None:
     heat = parsed().devices["hospital/heat"]
     assert heat.start == ms("2026-03-01T00:00:00+06:00")
+    timed = texts("fleet")
+    name = "registry/hospital.toml"
+    timed[name] = timed[name].replace("2026-03-01", "2026-03-01T12:00:00")
+    heat = parse_registry(timed, PROFILES).devices["hospital/heat"]
+    assert heat.start == ms("2026-03-01T12:00:00+06:00")
 
 
 def test_places_in_service_without_a_device_are_told() -> None:
@@ -171,6 +176,10 @@ def test_the_site_that_faults_are_added_to_is_sound() -> None:
         ("[[place]]\nname = 'x'\n", 1, '"id" is missing', ""),
         ('[[place]]\nid = "r"\nline = "ll"\n', 3, 'unknown line "ll"', 'did you mean "l"?'),
         ('[[treatment]]\nid = "t"\nserves = "x"\n', 3, 'unknown line "x"', 'one of "l"'),
+        (
+            '[[treatment]]\nid = "t"\nserves = "l"\n[[treatment]]\nid = "u"\nserves = "t"\n',
+            *(6, 'unknown line "t"', ""),
+        ),
         (DEVICE.replace('"p"', '"pq"'), 3, 'unknown place "pq"', ""),
         (DEVICE.replace('"meter"', '"metre"'), 4, 'unknown profile "metre"', '"meter"'),
         (PUSHED.replace('"g"', '"h"'), 5, 'unknown gateway "h"', 'one of "g"'),
@@ -274,8 +283,10 @@ def test_an_overlap_is_told_with_its_days() -> None:
     assert "from 2025-02-01 00:00 to 2025-03-01 00:00" in fault.what
 
 
-def test_one_device_after_the_other_is_none() -> None:
-    assert faults(f"{SECOND}from = 2025-02-01\n{DEVICE}to = 2025-02-01\n") == []
+def test_one_device_after_the_other_is_none_in_whatever_order_they_stand() -> None:
+    text = f"{SITE}{SECOND}from = 2025-02-01\n{DEVICE}to = 2025-02-01\n"
+    for point in parse_registry({"s.toml": text}, PROFILES).points:
+        assert [service.device for service in point.services] == ["s/d", "s/d2"]
 
 
 def test_two_devices_at_one_place_may_bring_different_quantities() -> None:
@@ -291,6 +302,11 @@ def test_a_long_service_hides_no_later_overlap() -> None:
         f"{DEVICE}{SECOND}from = 2025-01-01\nto = 2025-02-01\n{third}from = 2025-03-01\n"
     )
     assert [fault.line for fault in found] == [6, 13]
+    found = faults(
+        f"{DEVICE}to = 2025-02-01\n{SECOND}from = 2025-01-01\nto = 2025-04-01\n"
+        f"{third}from = 2025-03-01\n"
+    )
+    assert [fault.line for fault in found] == [7, 14]
 
 
 def test_one_instrument_cannot_be_at_two_places_at_once() -> None:
