@@ -28,7 +28,7 @@ from typing import Final
 import msgspec
 
 from adapters.state.outbox_memory import Memory
-from adapters.state.outbox_plan import Pending, Plan, Policy, plan
+from adapters.state.outbox_plan import FARTHEST_MS, Pending, Plan, Policy, plan
 from collector.alerts import Transition
 from collector.errors import RejectedError, TemporaryError
 from collector.notices import Draft
@@ -70,10 +70,11 @@ Render = Callable[[Draft], Notice]
 
 FIRST_WAIT_MS: Final = 1_000
 LONGEST_WAIT_MS: Final = 300_000
-LONGEST_ASKED_MS: Final = 3_600_000
+LONGEST_ASKED_MS: Final = FARTHEST_MS // 4
 """The longest wait that the other side may ask for (Retry-After)."""
 GIVE_UP: Final = 10
 """Attempts after which a message is given up, if the channel has taken others meanwhile."""
+_NEVER: Final = 2**62
 _TIDY_MS: Final = 3_600_000
 _MENDING_MS: Final = 5_000
 
@@ -174,7 +175,7 @@ class Outbox:
 
     def revive(self, channel: str) -> int:
         """Try again what ``channel`` refused for good (its cause is mended); how many."""
-        return sum(drain.memory.revive() for drain in self._drains if drain.name == channel)
+        return sum(drain.revive() for drain in self._drains if drain.name == channel)
 
     def close(self) -> None:
         """After ``run`` has ended."""
@@ -202,31 +203,49 @@ class Drain:
         self._watch = watch
         self._poll_ms = poll_ms
         self._tidy_at = 0
+        self._plan_at = 0
+        self._looked_at = 0
 
     def step(self) -> int:
         """Do the most urgent thing; UTC ms when to step again."""
         now = self._clock.now()
-        let_go = self.memory.intake(now)
+        came, let_go = self.memory.intake(now)
         if let_go:
             self._telemetry.count("outbox_let_go", let_go, channel=self.name)
             self._telemetry.event(
                 "outbox-too-many-waiting", "error", channel=self.name, let_go=let_go
             )
-        decided = self._plan(now)
-        self.memory.hush(decided.quiet)
-        if decided.send:
-            # One only: its answer changes what comes next.
-            self._send(decided.send[0])
+        health = self.memory.state().health
+        back = now < self._looked_at
+        sent = False
+        if came or back or now >= self._plan_at:
+            self._plan_at = health.next_try
+            if not health.waits(
+                now
+            ):  # else a long queue would be planned every second of a long failure
+                sent = self._plan_and_send(now)
+        self._looked_at = now
         self._say_health()
         if now >= self._tidy_at:
             self.memory.forget(now)
             self._tidy_at = now + _TIDY_MS
-        if decided.send:
-            return now
+        return now if sent else min(self._plan_at, now + self._poll_ms)
+
+    def _plan_and_send(self, now: int) -> bool:
+        """Send the most urgent message, if any may leave; else note when to plan again."""
+        decided = self._plan(now)
+        self.memory.hush(decided.quiet)
         self._telemetry.gauge("outbox_waiting", self.memory.waiting_count(), channel=self.name)
-        return (
-            now + self._poll_ms if decided.wake is None else min(decided.wake, now + self._poll_ms)
-        )
+        if decided.send:
+            self._send(decided.send[0])  # one only: its answer changes what comes next
+            self._plan_at = 0
+            return True
+        self._plan_at = _NEVER if decided.wake is None else decided.wake
+        return False
+
+    def revive(self) -> int:
+        self._plan_at = 0
+        return self.memory.revive()
 
     def status(self) -> ChannelStatus:
         state = self.memory.state()

@@ -73,11 +73,12 @@ class Memory:
 
     # -- what comes from the judge ---------------------------------------------------------
 
-    def intake(self, now: int) -> int:
-        """Take over what the judge said since. How many were let go for want of room."""
+    def intake(self, now: int) -> tuple[int, int]:
+        """Take over what the judge said since: how many rows, and how many of all that wait
+        were let go for want of room."""
         judge = self._reader()
         if judge is None:
-            return 0
+            return 0, 0
         cursor, cursor_id = self._one(
             "SELECT cursor, cursor_id FROM channel WHERE name = ?", self._name
         ) or (0, "")
@@ -89,12 +90,12 @@ class Memory:
             (0 if moved else cursor, _INTAKE),
         ).fetchall()
         if not rows and not moved:
-            return 0
+            return 0, 0
         with self._transaction():
             self._insert(rows, now)
             last = (rows[-1][1], rows[-1][0]) if rows else (0, "")
             self._set("cursor = ?, cursor_id = ?", *last)
-            return self._make_room()
+            return len(rows), self._make_room()
 
     def _begin_with_what_is_open(self, now: int) -> None:
         """So that a channel added to an old fleet hears of what is wrong, not of its history."""

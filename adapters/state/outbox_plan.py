@@ -36,6 +36,8 @@ from collector.notices import BOTH, Draft, Item
 
 RED: Final = 4
 WINDOW_MS: Final = 60_000
+FARTHEST_MS: Final = 4 * 3_600_000
+"""No wait is longer: one that seems so was noted before the clock was set back."""
 
 NOT_TOLD: Final = "its alarm was not told here"
 BELOW: Final = "below the level of this channel"
@@ -98,6 +100,9 @@ class Health:
     failures: int = 0
     next_try: int = 0
 
+    def waits(self, now: int) -> bool:
+        return bool(self.failures) and _waits(self.next_try, now)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -123,11 +128,11 @@ def plan(
     quiet: dict[str, str] = {}
     queue, wakes = _groups(now, rows, told, pending, policy, quiet)
     for one in pending:
-        if one.next_try <= now:
-            queue.append((one.created, one))
-        else:
+        if _waits(one.next_try, now):
             wakes.append(one.next_try)
-    if health.failures and now < health.next_try:
+        else:
+            queue.append((one.created, one))
+    if health.waits(now):
         return Plan((), quiet, health.next_try if queue or wakes else None)
     queue.sort(key=lambda pair: (-pair[1].level, pair[0], pair[1].id))
     used = [min(time, now) for time in attempts if time > now - WINDOW_MS]
@@ -266,6 +271,10 @@ def _item(
     state = BOTH if over and unheard else state
     level = max(highest, before.level if before else 0) if over else last.level
     return Item(last.alert, state, last.time, level, last.root, data, ids)
+
+
+def _waits(until: int, now: int) -> bool:
+    return now < until <= now + FARTHEST_MS
 
 
 def _freed(move: Transition) -> bool:

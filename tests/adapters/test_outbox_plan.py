@@ -207,6 +207,9 @@ def test_a_failing_channel_is_tried_one_message_at_a_time() -> None:
 
 def test_a_clock_set_back_delays_nothing() -> None:
     assert len(plan_now([row("a", at=9_999_999)], attempts=[9_999_999] * 3).send) == 1
+    far = 10 * 86_400_000
+    waited = Pending("m", 2, 0, 1, far, frozenset({"b"}))
+    assert plan_now([], pending=[waited], health=Health(3, far)).send == (waited,)
 
 
 # -- any history ---------------------------------------------------------------------------------
