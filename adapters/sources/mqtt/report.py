@@ -20,6 +20,7 @@ class Report:
     def __init__(self, name: str, settings: MqttSettings, telemetry: Telemetry) -> None:
         self._name, self._settings, self._telemetry = name, settings, telemetry
         self._state: tuple[bool, str] | None = None
+        self._paused = False
         self._dropped = -1
         self._warned: set[broker_limits.Risk] = set()
 
@@ -46,6 +47,9 @@ class Report:
 
     def paused(self, is_paused: bool) -> None:
         """The socket is not read because the journal is behind, or is read again."""
+        if is_paused == self._paused:
+            return
+        self._paused = is_paused
         self._telemetry.gauge("mqtt_paused", float(is_paused), source=self._name)
 
     def granted(self, properties: Mapping[str, Any]) -> None:

@@ -86,6 +86,8 @@ class Session:
         try:
             self._client.connect(settings.host, settings.port, settings.keepalive, **more)
             self._sieve.flush()
+        except ConnectionResetError as fault:
+            raise SessionError(words.closed(settings, answered=False)) from fault
         except (OSError, ValueError) as fault:
             raise SessionError(words.failed(fault, settings)) from fault
         self._wrote = self._heard = now
@@ -117,7 +119,13 @@ class Session:
         except BrokenStreamError as fault:
             self._over = f"{self._settings.address} does not speak MQTT: {fault}"
         except OSError as fault:
-            self._over = self._over or words.failed(fault, self._settings)
+            reset = isinstance(fault, ConnectionResetError) and not self._answered
+            told = (
+                words.closed(self._settings, answered=False)
+                if reset
+                else words.failed(fault, self._settings)
+            )
+            self._over = self._over or told
         if sieve.ended and not self._over:
             self._over = words.closed(self._settings, answered=self._answered)
         return found

@@ -47,6 +47,8 @@ class MqttSettings:
     first_wait: float = 0.5
     longest_wait: float = 30.0
     """Seconds before the first and between later attempts to connect again."""
+    finish: float = 5.0
+    """Seconds for which a stop waits for readings under way to be synced and acknowledged."""
 
     @property
     def address(self) -> str:

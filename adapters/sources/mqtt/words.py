@@ -65,7 +65,7 @@ def failed(error: BaseException, settings: MqttSettings) -> str:
             return f"{at} does not speak TLS: use mqtt:// or the broker's TLS port"
         case ssl.SSLError():
             hint = "" if settings.cert_file else "; does the broker want a client certificate?"
-            return f"TLS with {at} failed ({error.reason or error}){hint}"
+            return f"TLS with {at} failed ({getattr(error, 'reason', '') or error}){hint}"
         case ConnectionRefusedError():
             return f"nobody listens at {at}: is the broker running, is the port right?"
         case socket.gaierror():
@@ -80,7 +80,11 @@ def closed(settings: MqttSettings, *, answered: bool) -> str:
     """The broker closed the connection without a word."""
     if answered:
         return f"the broker at {settings.address} closed the connection"
-    hint = "does it want a client certificate?" if settings.tls else "does this port expect TLS?"
+    hint = (
+        "does this port speak TLS, does the broker want a client certificate?"
+        if settings.tls
+        else "does this port expect TLS?"
+    )
     return f"{settings.address} closed the connection before it answered: {hint}"
 
 
