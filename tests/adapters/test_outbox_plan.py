@@ -146,6 +146,7 @@ def test_a_recovery_waits_until_the_message_of_its_alarm_is_settled() -> None:
     trying = Pending("m", 2, 0, 1, 99_000, frozenset({"a"}))
     decided = plan_now([row("a", RESOLVED)], pending=[trying])
     assert not decided.send
+    assert not decided.quiet
     assert decided.wake == 99_000
 
 
@@ -242,6 +243,9 @@ class World:
         for one in decided.quiet:
             assert one not in self.quiet
         self.quiet.update(decided.quiet)
+        for one in self.rows:
+            if one.transition.id in decided.quiet and one.transition.to_state in {RESOLVED, CLOSED}:
+                self.told.pop(one.transition.alert, None)
         self._drop(decided.quiet)
         if not decided.send:
             return decided.wake
@@ -323,6 +327,9 @@ def test_any_history_is_told_within_the_budget_and_completely(
         assert draft.id == message_id(reversed(draft.ids))
         assert draft.level == max(item.level for item in draft.items if item.state != ATTACHED)
     _each_end_has_its_beginning(world)
+    last = {move.alert: move for _, move, _ in moves}
+    for alert in world.told:
+        assert last[alert].to_state not in {RESOLVED, CLOSED}, "believed open, but over"
 
 
 def _each_end_has_its_beginning(world: World) -> None:
