@@ -77,7 +77,6 @@ class TestRows:
             "2026-11-22T00:00:00Z",
             "2026-11-22T08:00:00",
             "2026-11-22 08:00:00.000",
-            "20261122T080000",
         ],
     )
     def test_times_with_and_without_a_zone(self, time: int | str) -> None:
@@ -171,9 +170,9 @@ class TestRefusals:
             (row(serial="999"), Reason.WRONG_SERIAL, 3, "21030001"),
             (row("old"), Reason.NOT_IN_SERVICE, 3, "ended"),
             (row("young", time=T0 - 1), Reason.NOT_IN_SERVICE, 3, "began"),
-            (row(time="yesterday"), Reason.BAD_TIME, 3, "ISO 8601"),
+            (row(time="yesterday"), Reason.BAD_TIME, 3, "yesterday"),
             (row(time=T0 // 1000), Reason.BAD_TIME, 3, "seconds"),
-            (row(time=2**70), Reason.BAD_TIME, 3, "9999"),
+            (row(time=2**70), Reason.BAD_TIME, 3, "milliseconds"),
             (row(time="0001-01-01T00:00:00+14:00"), Reason.BAD_TIME, 3, "2000"),
             (row(values={"power.actve": 1}), Reason.UNKNOWN_QUANTITY, 1, "'power.active' meant"),
             (row(values={"wastewater.cod": 1}), Reason.UNKNOWN_QUANTITY, 1, "brings no"),

@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
 from adapters.sources.payload.plan import NEWEST, OLDEST, Planner
 from adapters.sources.payload.shape import Row, UnreadableError, read
 from collector.model import Batch, Reason, Refusal
+from collector.normalise import parse_time
 from collector.profile import Profile
 from collector.registry import Gateway, Identify, PointTable, Registry
 
@@ -47,7 +47,7 @@ class Decoded:
 class _Known:
     """A gateway of the registry: its site, its zone, its origin, its plans."""
 
-    def __init__(self, gateway: Gateway, zone: ZoneInfo, origin: int) -> None:
+    def __init__(self, gateway: Gateway, zone: str, origin: int) -> None:
         self.gateway = gateway
         self.zone = zone
         self.origin = origin
@@ -80,7 +80,7 @@ class PayloadDecoder:
         self.origin = int(origins[0])
         """The source's own origin id."""
         self._gateways = {
-            gateway.id: _Known(gateway, ZoneInfo(registry.sites[gateway.site].zone), int(origin))
+            gateway.id: _Known(gateway, registry.sites[gateway.site].zone, int(origin))
             for gateway, origin in zip(gateways, origins[1:], strict=True)
         }
         self._topics: dict[str, _Known] = {}
@@ -155,16 +155,17 @@ class PayloadDecoder:
         if units:
             key = (tuple(units.items()), key)
         plan = known.plans.get(key) or self._plan(known, row, key)
-        time = row.time if isinstance(row.time, int) else _parse_time(row.time, known.zone)
+        time, fault = _read_time(row, known.zone)
         if plan.refused:
             notes = notes or Notes()
             for reason, detail, count in plan.refused:
                 notes.add(reason, row.device, detail, count)
         if not plan.count:
             return notes
-        if time is None or not plan.start <= time < plan.end:
+        if fault or not plan.start <= time < plan.end:
             notes = notes or Notes()
-            notes.add(*_bad_time(row, plan, time), plan.count)
+            why = (Reason.BAD_TIME, row.device, fault) if fault else _bad_time(row, plan, time)
+            notes.add(*why, plan.count)
             return notes
         if flags:
             columns.flags.extend(flagged(len(columns.values), plan, values, flags))
@@ -224,26 +225,18 @@ class PayloadDecoder:
         return plan
 
 
-def _parse_time(text: str, zone: ZoneInfo) -> int | None:
-    """ISO 8601 as UTC milliseconds; without an offset it is local time of the site."""
+def _read_time(row: Row, zone: str) -> tuple[int, str]:
+    """The row's time, or what is wrong with it."""
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=zone)
-        return round(moment.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None
+        return parse_time(row.time, zone), ""
+    except ValueError as fault:
+        return 0, str(fault)
 
 
-def _bad_time(row: Row, plan: Plan, time: int | None) -> tuple[str, str, str]:
+def _bad_time(row: Row, plan: Plan, time: int) -> tuple[str, str, str]:
     """Reason, device and detail of a time at which the device cannot have measured."""
-    if time is None:
-        told = f"time {row.time!r:.60} is not ISO 8601, as 2026-11-22T08:00:00+08:00"
-        return Reason.BAD_TIME, row.device, told
     if not OLDEST <= time < NEWEST:
-        seconds = isinstance(row.time, int) and OLDEST // 1000 <= row.time < NEWEST // 1000
-        hint = "; are these seconds? Milliseconds are wanted" if seconds else ""
-        told = f"time {row.time!r:.40} is before the year 2000 or after 9999{hint}"
+        told = f"time {row.time!r:.60} is before the year 2000 or after 9999"
         return Reason.BAD_TIME, row.device, told
     when = datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="seconds")
     side = "before its service began" if time < plan.start else "after its service ended"
