@@ -1,7 +1,8 @@
 """Readings checked on their way to the journal: stateless, columnar, pure.
 
-What came is kept as it came; only its quality can get worse. Of several verdicts on one reading
-the worst holds:
+What came is kept as it came; only its quality can get worse. A reading that its instrument or
+gateway already called invalid keeps that reason (-200 for "no value" is no value, not an
+impossible one); of a valid one:
 
 - a value that is no number (NaN, infinite) is ``NO_VALUE``, and stored as NaN;
 - a value outside its quantity's physical range is ``IMPLAUSIBLE``;
@@ -20,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from collector.model import Batch, Quality
+from collector.model import VALID_BELOW, Batch, Quality
 from collector.registry import PointTable
 
 AHEAD_MS: Final = 60_000
@@ -55,7 +56,8 @@ def normalise(batch: Batch, table: PointTable) -> Batch:
     if len(wrong):
         finite = np.isfinite(value[wrong])
         verdict = np.where(finite, Quality.IMPLAUSIBLE, Quality.NO_VALUE).astype(np.uint8)
-        quality[wrong] = np.maximum(quality[wrong], verdict)
+        told = quality[wrong]
+        quality[wrong] = np.where(told < VALID_BELOW, verdict, told)
         endless = wrong[np.isinf(value[wrong])]
         if len(endless):
             value = value.copy()

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parents[1]
-DEADLINE = 90.0
+DEADLINE = 60.0
 POLL = 0.02
 
 

@@ -1,12 +1,12 @@
-"""A sender that counts what was acknowledged, and sends again what was not.
+"""A sender that counts what was acknowledged.
 
 Paho in its own thread, QoS 1, a session of its own; the window is bounded, so that the sender
-cannot run far ahead of the broker.
+cannot run far ahead of the broker. One thread calls ``send`` and ``wait_acknowledged``.
 """
 
 from __future__ import annotations
 
-import threading
+import queue
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.campaigns.traffic import Sent
-from tests.programs import eventually
+from tests.programs import DEADLINE
 
 
 class Sender:
@@ -24,44 +24,35 @@ class Sender:
 
     def __init__(self, port: int, window: int = 200) -> None:
         self.acknowledged: list[Sent] = []
-        self._window = threading.BoundedSemaphore(window)
+        self._window = window
         self._open: dict[int, Sent] = {}
-        self._early: set[int] = set()
-        self._lock = threading.Lock()
+        self._answers: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id="campaign-sender", clean_session=False
         )
         self._client.max_inflight_messages_set(window)
-        self._client.on_publish = self._published
+        # paho holds a lock of its own while it calls back: only a queue that never blocks here
+        self._client.on_publish = lambda _c, _u, mid, _r, _p: self._answers.put(mid)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
 
     def send(self, messages: Iterable[Sent]) -> None:
         for message in messages:
-            self._window.acquire()
-            with self._lock:
-                info = self._client.publish(message.topic, message.payload, qos=1)
-                if info.mid in self._early:
-                    self._early.discard(info.mid)
-                    self._settle(message)
-                else:
-                    self._open[info.mid] = message
-
-    def _published(self, _c: object, _u: object, mid: int, _r: object, _p: object) -> None:
-        with self._lock:
-            message = self._open.pop(mid, None)
-            if message is None:
-                self._early.add(mid)
-            else:
-                self._settle(message)
-
-    def _settle(self, message: Sent) -> None:
-        self.acknowledged.append(message)
-        self._window.release()
+            while len(self._open) >= self._window:
+                self._settle()
+            self._open[self._client.publish(message.topic, message.payload, qos=1).mid] = message
 
     def wait_acknowledged(self) -> None:
         """Until everything that was sent has been acknowledged."""
-        eventually(lambda: not self._open, "the broker acknowledges everything")
+        while self._open:
+            self._settle()
+
+    def _settle(self) -> None:
+        try:
+            mid = self._answers.get(timeout=DEADLINE)
+        except queue.Empty:
+            raise AssertionError(f"{len(self._open)} messages never acknowledged") from None
+        self.acknowledged.append(self._open.pop(mid))
 
     def __enter__(self) -> Self:
         return self

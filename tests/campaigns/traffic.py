@@ -26,6 +26,8 @@ SETTINGS = """
 listen = ""
 late_after = "10000h"
 tick = "1s"
+[archive]
+retention_days = 20000
 [[source]]
 kind = "mqtt"
 name = "main"

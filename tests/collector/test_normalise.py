@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.model import Batch, Quality, concat
+from collector.model import VALID_BELOW, Batch, Quality, concat
 from collector.normalise import AHEAD_MS, EARLIEST_MS, normalise, parse_time
 from collector.registry import PointTable
 
@@ -34,10 +34,10 @@ RANGES = {0: (0.0, 100.0), 2: (-40.0, 60.0)}
 def plain(point: int, time: int, value: float, quality: int, received: int) -> tuple[float, int]:
     """What should become of one reading: the definition, one reading at a time."""
     if not math.isfinite(value):
-        quality = max(quality, Quality.NO_VALUE)
+        quality = quality if quality >= VALID_BELOW else Quality.NO_VALUE
         value = math.nan
     elif point in RANGES and not RANGES[point][0] <= value <= RANGES[point][1]:
-        quality = max(quality, Quality.IMPLAUSIBLE)
+        quality = quality if quality >= VALID_BELOW else Quality.IMPLAUSIBLE
     if time > received + AHEAD_MS or time < EARLIEST_MS:
         quality = max(quality, Quality.BAD_TIME)
     return value, quality
@@ -131,10 +131,10 @@ def test_each_row_is_judged_by_its_own_receipt() -> None:
     assert found.quality.tolist() == [Quality.BAD_TIME, Quality.GOOD]
 
 
-def test_a_worse_quality_is_not_mended() -> None:
+def test_what_was_already_invalid_keeps_its_reason() -> None:
     batch = Batch.of([0, 0], [NOW] * 2, [50.0, 500.0], [Quality.BAD_TIME, Quality.CALIBRATION])
     found = normalise(batch, TABLE)
-    assert found.quality.tolist() == [Quality.BAD_TIME, Quality.IMPLAUSIBLE]
+    assert found.quality.tolist() == [Quality.BAD_TIME, Quality.CALIBRATION]
 
 
 def test_a_point_that_came_after_this_revision_has_no_range() -> None:

@@ -30,6 +30,8 @@ kind = "mqtt"
 name = "main"
 url = "mqtt://127.0.0.1:{port}"
 client_id = "air-center"
+[archive]
+retention_days = 20000
 """
 # column of the file -> quantity, unit it is sent in, factor to the canonical unit
 COLUMNS = {

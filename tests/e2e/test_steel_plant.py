@@ -38,6 +38,8 @@ kind = "mqtt"
 name = "main"
 url = "mqtt://127.0.0.1:{port}"
 client_id = "steel-center"
+[archive]
+retention_days = 20000
 """
 
 
