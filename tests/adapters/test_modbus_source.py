@@ -23,6 +23,9 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from adapters.profiles import load_profiles
 from adapters.sources.modbus import ModbusSource
+from adapters.sources.modbus.address import parse_connection
+from adapters.sources.modbus.link import Link
+from adapters.sources.modbus.plan import Block
 from collector.errors import ConfigurationError
 from collector.model import Ids, Quality
 from collector.ports import Clock, Urgency
@@ -321,6 +324,22 @@ async def test_a_lost_connection_is_noticed_at_once(
         ups = [up for origin, up in world.states() if origin == "device:s/d"]
         assert ups == [True, False, True]
         believable(world)
+
+
+async def test_a_cancellation_in_the_very_turn_of_the_answer_is_heeded(
+    clock: SimulatedClock,
+) -> None:
+    """``asyncio.wait_for`` forgets it (until Python 3.12); the program would never stop."""
+    async with MeterServer([meter()], clock.now) as server:
+        link = Link(parse_connection(server.url(1)).bus, 10)
+        assert await link.connect() is None
+        task = asyncio.create_task(link.read(1, Block(3, 0, 2)))
+        while not link._asking or link._client.ctx.next_tid == 0:  # noqa: ASYNC110 until it asks
+            await asyncio.sleep(0)
+        link._client.ctx.response_future.add_done_callback(lambda _: task.cancel())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not link.connected, "its answer is lost, so is the line's step"
 
 
 # Late answers.

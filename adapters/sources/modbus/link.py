@@ -164,6 +164,7 @@ class Link:
         except asyncio.CancelledError:
             client.close()
             raise
+        _heed_cancellation(client)
         if not opened:
             client.close()
             return Failure(What.CONNECT, f"cannot open {self.bus.place}" + (self._reason() or why))
@@ -255,6 +256,7 @@ class Link:
         if self._pause:
             self._quiet_from = loop.time()
         self._silences = 0
+        _heed_cancellation(self._client)
         return self._checked(unit, block, answer)
 
     def _checked(self, unit: int, block: Block, answer: Any) -> bytes | Failure:
@@ -308,6 +310,15 @@ class Link:
             return answer
         del self._owed[unit]
         return None
+
+
+def _heed_cancellation(client: Any) -> None:
+    """pymodbus waits with ``asyncio.wait_for``, which until Python 3.12 forgets a cancellation
+    that comes in the same turn of the loop as the answer: whoever cancelled waits forever."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        client.close()
+        raise asyncio.CancelledError
 
 
 def _length(block: Block) -> int:
