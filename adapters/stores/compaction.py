@@ -213,7 +213,7 @@ class Compactor:
             self._insert(point, new.take(done))
         used = touched = 0
         for which in np.unique(owner[~done]).tolist():
-            mine = (owner == which) & ~done
+            mine = owner == which
             behind = mine & (new.time > highs[which])
             if int(np.count_nonzero(behind)) >= self._sizes.seal_least:
                 self._insert(point, new.take(behind))

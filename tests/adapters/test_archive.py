@@ -301,18 +301,21 @@ def test_a_clock_gone_wrong_cannot_empty_the_archive(
     journal: SqliteJournal, build: Callable[..., Archive], reader: ArchiveReader
 ) -> None:
     archive = build(retention_days=200)
-    start = NOON - 190 * DAY_MS
-    every = range(start, NOON, DAY_MS // 20)
+    per_day = 1000
+    every = range(NOON - 190 * DAY_MS, NOON, DAY_MS // per_day)
     journal.append([readings(0, every), Tick(NOON)])
     catch_up(archive, journal)
+    assert reader.stats().stored.sealed_rows == len(every)
     for second in range(20):
         journal.append([Tick(NOON + 36_500 * DAY_MS + second)])
         catch_up(archive, journal)
-    assert len(reader.read(0, 0, NOON)) >= len(every) - 20 * STRIDE_MS // DAY_MS - 4096
     journal.append([Tick(NOON + DAY_MS), readings(0, range(NOON, NOON + 10))])
     catch_up(archive, journal)
     assert reader.latest(0).time.tolist() == [NOON + 9]
-    assert reader.read(0, 0, NOON).time[-1] == every[-1]
+    left = reader.read(0, 0, NOON).time
+    lost = len(every) - len(left)
+    assert 0 < lost <= per_day * STRIDE_MS // DAY_MS + 4096
+    assert left[-1] == every[-1]
 
 
 def test_history_older_than_the_retention_is_told(
@@ -384,7 +387,7 @@ def entry(seq: int) -> Entry:
 
 
 def test_killed_at_any_moment_cursor_and_readings_agree(tmp_path: Path) -> None:
-    entries = 80
+    entries = 60
     journal = SqliteJournal(tmp_path / "journal.db", Telemetry())
     journal.append([entry(seq) for seq in range(1, entries + 1)])
     chance = random.Random(20)
@@ -422,5 +425,5 @@ def test_killed_at_any_moment_cursor_and_readings_agree(tmp_path: Path) -> None:
             assert found == model
     assert kills >= 3
     with closing(ArchiveReader(tmp_path / "archive.db")) as reader:
-        assert reader.stats().stored.sealed_rows > 50_000
+        assert reader.stats().stored.sealed_rows > 20_000
     journal.close()

@@ -66,6 +66,14 @@ def test_a_chunk_gives_back_every_bit(given_columns: Columns) -> None:
     assert same(decode_chunk(encode_chunk(*given_columns)), given_columns)
 
 
+def test_rare_bits_among_decimals_come_back() -> None:
+    rare = [-0.0, np.nan, -np.nan, np.inf, 5e-324, 1e300, 0.1 + 0.2]
+    payload = np.array([0x7FF8_0000_0000_BEEF], np.uint64).view(np.float64)
+    value = np.concatenate([np.arange(200) / 100, rare, payload, np.arange(200) / 10])
+    columns = Columns(np.arange(len(value)), value, np.zeros(len(value), np.uint8))
+    assert same(decode_chunk(encode_chunk(*columns)), columns)
+
+
 @given(st.dictionaries(st.integers(-(2**31), 2**31 - 1), columns(), max_size=5), st.booleans())
 def test_a_run_gives_back_every_bit_of_each_point(
     by_point: dict[int, Columns], squeeze: bool
