@@ -28,10 +28,12 @@ import numpy as np
 
 from adapters.state.books_reader import BooksReader
 from adapters.state.foldfile import FoldFile
+from adapters.state.ledger import SCHEMA as LEDGER_SCHEMA
+from adapters.state.ledger import Ledger
 from adapters.stores.columns import Rows, in_order, stacked
 from adapters.stores.series import SCHEMA as HISTORY_SCHEMA
 from adapters.stores.series import SeriesStore
-from collector.accounts.buckets import Quarters, spread, together
+from collector.accounts.buckets import Quarters
 from collector.accounts.counters import (
     QUARTER_MS,
     Account,
@@ -42,8 +44,8 @@ from collector.accounts.counters import (
     counting,
 )
 from collector.accounts.standing import NEVER, Standing
-from collector.model import Batch, Entry, Mask, Quality, Revision, Tick, Times
-from collector.ports import Journal
+from collector.model import Batch, Entry, Mask, Qualities, Quality, Revision, Tick, Times, Values
+from collector.ports import Journal, Series
 from collector.registry import COUNTER, PointTable, Registry
 
 GRACE_MS: Final = 5 * 60_000
@@ -55,38 +57,21 @@ SETTLE_ROWS: Final = 1 << 17
 COMPACT_ROWS: Final = 1 << 17
 APART_MS: Final = 6 * 3_600_000
 """Late readings further apart than this are mended each by itself."""
-AHEAD_MS: Final = 2 * 3_600_000
+NEAR_MS: Final = 3_600_000
+"""How far around late readings the history is read at first; eightfold each time it is not
+enough, and everything beyond ``FAR_MS``."""
+FAR_MS: Final = 60 * 86_400_000
 _ALWAYS: Final = 1 << 62
 
 SCHEMA: Final = (
     HISTORY_SCHEMA
+    + LEDGER_SCHEMA
     + """
 CREATE TABLE IF NOT EXISTS point (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, zone TEXT NOT NULL, terms TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS scale (id INTEGER PRIMARY KEY, value REAL NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS quarter (
-    point INTEGER NOT NULL, quarter INTEGER NOT NULL, scale INTEGER NOT NULL,
-    steps INTEGER NOT NULL, measured INTEGER NOT NULL, estimated INTEGER NOT NULL,
-    reopened INTEGER NOT NULL, closed INTEGER NOT NULL,
-    PRIMARY KEY (point, quarter, scale)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS anomaly (
-    point INTEGER NOT NULL, since INTEGER NOT NULL, time INTEGER NOT NULL, kind INTEGER NOT NULL,
-    until INTEGER NOT NULL, before REAL NOT NULL, after REAL NOT NULL, counted REAL,
-    PRIMARY KEY (point, since, time, kind)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS standing (id INTEGER PRIMARY KEY CHECK (id = 0), data BLOB NOT NULL);
 """
 )
-# "quarter": amounts are steps x scale.value; a row without any measured or estimated time stands
-# for a quarter-hour that was known, was closed, and is known no more. "closed": the clock (as a
-# quarter-hour) when it was last re-opened. The newest quarter-hour of a point is in "standing".
-
-_ADD: Final = """
-INSERT INTO quarter VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (point, quarter, scale) DO UPDATE SET
-    steps = steps + excluded.steps, measured = measured + excluded.measured,
-    estimated = estimated + excluded.estimated,
-    reopened = reopened + (excluded.closed > closed), closed = max(closed, excluded.closed)
-"""
 
 Parse = Callable[[Revision], tuple[Registry, PointTable]]
 
@@ -122,10 +107,8 @@ class Books:
             self._fresh_rows = 0
             self._changed = False
             self._seq = self._file.cursor
-            self._closed = int(str(self._file.get("closed", NEVER)))
-            self._scales: dict[float, int] = {
-                value: id_ for id_, value in self._run("SELECT id, value FROM scale").fetchall()
-            }
+            closed = int(str(self._file.get("closed", NEVER)))
+            self._ledger = Ledger(self._file.connection, closed)
             revision = journal.revision("registry", self._seq)
             self._resume(None if revision is None else parse(revision))
         except BaseException:
@@ -148,7 +131,8 @@ class Books:
             elif isinstance(entry, Revision) and entry.kind == "registry":
                 self._settle()
                 self._file.begin()
-                self._adopt(*self._parse(entry))
+                for point in self._learn(*self._parse(entry)):
+                    self._recount(point)
             self._seq = seq
 
     def commit(self, *, durable: bool = False) -> None:
@@ -178,10 +162,6 @@ class Books:
             for point in changed:
                 self._recount(point)
 
-    def _adopt(self, registry: Registry, table: PointTable) -> None:
-        for point in self._learn(registry, table):
-            self._recount(point)
-
     def _learn(self, registry: Registry, table: PointTable) -> list[int]:
         """Take the services of all counters; returns the points whose account they change. A
         point that the registry no longer has keeps the books it has."""
@@ -208,12 +188,18 @@ class Books:
         """The whole account of a point, anew from its history."""
         self._changed = True
         self._book(self._standing.release(np.array([point])))
-        series = self._history.read(point, NEVER, _ALWAYS)
-        of = account(series.time, series.value, series.quality, self._terms[point])
-        self._write(point, of, NEVER, _ALWAYS, NEVER, _ALWAYS)
-        self._standing.settled[point] = False
-        if of.tail is not None:
-            self._stand(point, of.tail)
+        of = self._account(point, self._history.read(point, NEVER, _ALWAYS), NEVER)
+        always = (NEVER, _ALWAYS)
+        self._ledger.replace(point, of, self._scales(point), always, always)
+        self._stand(point, of.tail)
+
+    def _stand(self, point: int, tail: Tail | None) -> None:
+        services = self._terms[point]
+        scale = 0 if tail is None else self._ledger.scale(services[tail.service].scale)
+        self._standing.place(point, tail, services, scale)
+
+    def _scales(self, point: int) -> list[int]:
+        return [self._ledger.scale(of.scale) for of in self._terms[point]]
 
     def _place(self, point: int, tail: Tail) -> None:
         """As it stood before the restart."""
@@ -222,19 +208,6 @@ class Books:
                 self._stand(point, replace(tail, service=index))
                 return
         self._standing.settled[point] = False
-
-    def _stand(self, point: int, tail: Tail) -> None:
-        services = self._terms[point]
-        self._standing.place(point, tail, services, self._scale(services[tail.service]))
-
-    def _scale(self, of: Terms) -> int:
-        """The number of a scale in the file, given on first sight."""
-        if of.scale not in self._scales:
-            (id_,) = self._run(
-                "INSERT INTO scale (value) VALUES (?) RETURNING id", (of.scale,)
-            ).fetchone()
-            self._scales[of.scale] = id_
-        return self._scales[of.scale]
 
     # --- readings
 
@@ -265,7 +238,7 @@ class Books:
         self._history.write(*rows)
         rows = self._enter(rows)
         quarters, left = self._standing.take(*rows)
-        self._book(self._standing.held(quarters, self._closed))
+        self._book(self._standing.held(quarters, self._ledger.closed))
         for point in left.tolist():
             low, high = np.searchsorted(rows.point, (point, point + 1))
             self._mend(point, rows.time[low:high])
@@ -283,44 +256,28 @@ class Books:
             _, time, value, quality = rows.take(slice(low, high))
             counted = np.flatnonzero(counting(time, value, quality, self._terms[point]))
             if len(counted):
-                first = slice(int(counted[0]), int(counted[0]) + 1)
-                of = account(time[first], value[first], quality[first], self._terms[point])
-                assert of.tail is not None, "a reading that counts is an anchor"
+                first = int(counted[0])
+                one = slice(first, first + 1)
+                of = account(time[one], value[one], quality[one], self._terms[point])
                 self._stand(point, of.tail)
-                self._standing.seen[point] = of.tail.time
-                keep[low : low + first.stop] = False
+                self._standing.seen[point] = time[first]
+                keep[low : low + first + 1] = False
         return rows.take(keep)
 
     def _tick(self, time: int) -> None:
         closed = (time - GRACE_MS) // QUARTER_MS
-        if closed <= self._closed:
+        if closed <= self._ledger.closed:
             return
         self._settle()
         self._file.begin()
         self._changed = True
         self._book(self._standing.release(self._standing.closing(closed)))
-        self._closed = closed
+        self._ledger.closed = closed
         self._file.set("closed", closed)
 
     def _book(self, quarters: Quarters) -> None:
         """Add to the books; group = point, whose present scale it is in."""
-        if not len(quarters):
-            return
-        late = quarters.quarter < self._closed
-        self._file.connection.executemany(
-            _ADD,
-            zip(
-                quarters.group.tolist(),
-                quarters.quarter.tolist(),
-                self._standing.scale[quarters.group].tolist(),
-                quarters.steps.tolist(),
-                quarters.measured.tolist(),
-                quarters.estimated.tolist(),
-                late.astype(int).tolist(),
-                np.where(late, self._closed, NEVER).tolist(),
-                strict=True,
-            ),
-        )
+        self._ledger.add(quarters, self._standing.scale[quarters.group])
 
     # --- mending
 
@@ -335,126 +292,46 @@ class Books:
         """Account again from the settled reading before ``first`` to the one after ``last``
         that is settled in the old account and in the new: beyond it the two are the same. The
         quarter-hours that this stretch touches are accounted whole."""
-        since = self._settled_before(point, first)
-        low = (first if since is None else since) // QUARTER_MS
-        begin = None if since is None else self._settled_before(point, low * QUARTER_MS + 1)
-        ahead = AHEAD_MS
+        back, ahead, newest = NEAR_MS, NEAR_MS, int(self._standing.seen[point])
         while True:
-            end = last + ahead
-            series = self._history.read(point, NEVER if begin is None else begin, end + 1)
-            of = account(series.time, series.value, series.quality, self._terms[point])
-            sure = self._settled_before_too(point, of.settled[of.settled > last])
-            until = int(sure[0]) if len(sure) else None
-            high = _ALWAYS if until is None else -(-until // QUARTER_MS)
-            if end >= int(self._standing.seen[point]) or (
-                until is not None and int(sure[-1]) >= high * QUARTER_MS
-            ):
+            low, high = max(first - back, NEVER), min(last + ahead, newest)
+            series = self._history.read(point, low, high + 1)
+            undecided = self._ledger.undecided(point, low, high + 1)
+            before = series.time[series.time < first]
+            before = before[counting(*_columns(series, len(before)), self._terms[point])]
+            before = _decided(before, undecided)
+            since = int(before[-1]) if len(before) else None
+            edge = (first if since is None else since) // QUARTER_MS
+            begin = before[before <= edge * QUARTER_MS][-1:]
+            if not len(begin) and low > NEVER and len(self._history.before(point, low, 1)):
+                back = min(back * 8, _ALWAYS) if back < FAR_MS else _ALWAYS
+                continue
+            of = self._account(point, series, int(begin[0]) if len(begin) else NEVER)
+            after = _decided(of.settled[of.settled > last], undecided)
+            until = int(after[0]) if len(after) else None
+            stop = _ALWAYS if until is None else -(-until // QUARTER_MS)
+            if high >= newest or (len(after) and int(after[-1]) >= stop * QUARTER_MS):
                 break
             ahead *= 8
-        self._write(
-            point,
-            of,
-            low,
-            high,
-            NEVER if since is None else since,
-            _ALWAYS if until is None else until,
-        )
+        stretch = (NEVER if since is None else since, _ALWAYS if until is None else until)
+        self._ledger.replace(point, of, self._scales(point), (edge, stop), stretch)
         if until is None:
-            self._standing.settled[point] = False
-            if of.tail is not None:
-                self._stand(point, of.tail)
+            self._stand(point, of.tail)
 
-    def _settled_before(self, point: int, time: int) -> int | None:
-        """The newest reading before ``time`` at which the books so far are settled."""
-        count = 4
-        while True:
-            series = self._history.before(point, time, count)
-            found = series.time[
-                counting(series.time, series.value, series.quality, self._terms[point])
-            ]
-            if len(found):
-                break
-            if len(series) < count:
-                return None
-            count *= 8
-        newest = int(found[-1])
-        (since,) = self._run(
-            "SELECT min(since) FROM anomaly WHERE point = ? AND since < ? AND until > ?",
-            (point, newest, newest),
-        ).fetchone()
-        return newest if since is None else int(since)
+    def _account(self, point: int, series: Series, begin: int) -> Account:
+        at = int(np.searchsorted(series.time, begin))
+        return account(series.time[at:], series.value[at:], series.quality[at:], self._terms[point])
 
-    def _settled_before_too(self, point: int, times: Times) -> Times:
-        """Those of ``times`` at which the books so far are settled as well."""
-        if not len(times):
-            return times
-        for since, until in self._run(
-            "SELECT DISTINCT since, until FROM anomaly WHERE point = ? AND since < ? AND until > ?",
-            (point, int(times[-1]), int(times[0])),
-        ).fetchall():
-            times = times[(times <= since) | (times >= until)]
-        return times
 
-    def _write(self, point: int, of: Account, low: int, high: int, since: int, until: int) -> None:
-        """What ``of`` says of the quarter-hours ``[low, high)`` and of anomalies that began in
-        ``[since, until)`` replaces what the file says of them."""
-        self._run(
-            "DELETE FROM anomaly WHERE point = ? AND since >= ? AND since < ?",
-            (point, since, until),
-        )
-        self._file.connection.executemany(
-            "INSERT INTO anomaly VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (point, a.since, a.time, int(a.kind), a.until, a.before, a.after, a.counted)
-                for a in of.anomalies
-                if since <= a.since < until
-            ],
-        )
-        scales = np.array([self._scale(terms) for terms in self._terms[point]], np.int64)
-        a = of.advances
-        quarters = spread(a.service.astype(np.int64), a.start, a.end, a.steps, a.estimated)
-        quarters = quarters.where((quarters.quarter >= low) & (quarters.quarter < high))
-        if len(scales) > 1:
-            quarters = together([replace(quarters, group=scales[quarters.group])])
-        elif len(scales):
-            quarters = replace(quarters, group=scales[quarters.group])
-        self._write_quarters(point, quarters, low, high)
+def _columns(series: Series, rows: int) -> tuple[Times, Values, Qualities]:
+    return series.time[:rows], series.value[:rows], series.quality[:rows]
 
-    def _write_quarters(self, point: int, quarters: Quarters, low: int, high: int) -> None:
-        """Rows (group = scale) that replace those of ``[low, high)``; only changes are written."""
-        old: dict[tuple[int, int], list[int]] = {
-            (quarter, scale): row
-            for quarter, scale, *row in self._run(
-                "SELECT quarter, scale, steps, measured, estimated, reopened, closed FROM quarter "
-                "WHERE point = ? AND quarter >= ? AND quarter < ?",
-                (point, low, high),
-            )
-        }
-        write: list[tuple[int, ...]] = []
-        for quarter, scale, *amounts in zip(
-            quarters.quarter.tolist(),
-            quarters.group.tolist(),
-            quarters.steps.tolist(),
-            quarters.measured.tolist(),
-            quarters.estimated.tolist(),
-            strict=True,
-        ):
-            before = old.pop((quarter, scale), None)
-            if before is None or before[:3] != amounts:
-                write.append((point, quarter, scale, *amounts, *self._touched(quarter, before)))
-        for (quarter, scale), before in old.items():
-            if before[:3] != [0, 0, 0]:
-                write.append((point, quarter, scale, 0, 0, 0, *self._touched(quarter, before)))
-        self._file.connection.executemany(
-            "INSERT OR REPLACE INTO quarter VALUES (?, ?, ?, ?, ?, ?, ?, ?)", write
-        )
 
-    def _touched(self, quarter: int, before: list[int] | None) -> tuple[int, int]:
-        """``reopened`` and ``closed`` of a quarter-hour that changes now."""
-        reopened, closed = (0, NEVER) if before is None else (before[3], before[4])
-        if quarter >= self._closed or closed == self._closed:
-            return reopened, closed
-        return reopened + 1, self._closed
+def _decided(times: Times, undecided: list[tuple[int, int]]) -> Times:
+    """Those of ``times`` that lie in no undecided stretch."""
+    for since, until in undecided:
+        times = times[(times <= since) | (times >= until)]
+    return times
 
 
 __all__ = ["Books", "BooksReader"]
