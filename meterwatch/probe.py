@@ -9,15 +9,17 @@ most meters answer any address.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from adapters.profiles import load_profiles
-from adapters.sources.modbus.address import parse_connection
+from adapters.sources.modbus.address import AddressError, parse_connection
 from adapters.sources.modbus.link import Failure, Link, What
 from adapters.sources.modbus.plan import Block, Plan, plan
+from collector.errors import ConfigurationError, Fault
 from collector.model import Quality
 from collector.profile import Profile
 from collector.quantities import quantities
@@ -115,6 +117,25 @@ async def probe(
         return Report(url, tuple(attempts))
     finally:
         link.close()
+
+
+def run_probe(url: str, profile: str | None, language: str) -> int:
+    """The command: probe, print, and 0 when a profile fits or may fit, else 1. Raises
+    ``ConfigurationError`` for a URL or profile that is none."""
+    known = load_profiles()
+    wanted = None
+    if profile is not None:
+        wanted = known.get(profile)
+        if wanted is None or not wanted.registers:
+            names = ", ".join(sorted(n for n, p in known.items() if p.registers))
+            raise ConfigurationError(Fault("--profile", 0, f'no model "{profile}"', names))
+    try:
+        report = asyncio.run(probe(url, wanted))
+    except AddressError as error:
+        raise ConfigurationError(Fault("URL", 0, str(error))) from error
+    print(render(report, language))  # noqa: T201 what the command is for
+    fits = {Verdict.PLAUSIBLE, Verdict.UNDECIDED}
+    return 0 if any(attempt.verdict in fits for attempt in report.attempts) else 1
 
 
 async def _attempt(link: Link, unit: int, profile: Profile) -> tuple[Attempt, bool]:

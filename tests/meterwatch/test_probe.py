@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import tomllib
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from adapters.profiles import load_profiles
 from adapters.sources.modbus.address import AddressError
-from meterwatch.probe import Verdict, probe, render
+from collector.errors import ConfigurationError
+from meterwatch.probe import Verdict, probe, render, run_probe
 from meterwatch.simulator.meters import Meter, MeterServer, Trouble
 
 IMAGES = Path(__file__).parents[1] / "adapters" / "images"
@@ -103,3 +105,18 @@ async def test_values_come_with_names_and_units_in_both_languages() -> None:
 async def test_a_url_that_is_none_is_refused() -> None:
     with pytest.raises(AddressError, match="starts with none of"):
         await probe("tcp://10.0.0.5:502")
+
+
+async def test_the_command_prints_and_tells_by_its_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with MeterServer([meter("acrel-dtsd1352")], lambda: 0) as server:
+        url = server.url(3)
+        found = await asyncio.to_thread(run_probe, url, None, "zh")
+    assert found == 0
+    assert "建议使用型号: acrel-dtsd1352" in capsys.readouterr().out
+    assert await asyncio.to_thread(run_probe, url, None, "en") == 1
+    assert "cannot be reached" in capsys.readouterr().out
+    for wrong in (("modbus+tcp://", None), (url, "no-such-model"), (url, "push")):
+        with pytest.raises(ConfigurationError):
+            await asyncio.to_thread(run_probe, *wrong, "en")

@@ -69,7 +69,10 @@ _ALLOWED: Final = {
 
 def parse_connection(text: str) -> Address:
     """The address in ``text``; :class:`AddressError` names the first thing that is wrong."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as fault:
+        raise AddressError(f"{text!r} is no URL: {fault}") from fault
     framings = {framing.value: framing for framing in Framing}
     framing = framings.get(parts.scheme)
     if framing is None:
@@ -114,7 +117,7 @@ def _number(text: str, options: dict[str, str], name: str, default: int, bounds:
     given = options.get(name)
     if given is None:
         return default
-    if not given.isdecimal() or int(given) not in bounds:
+    if not given.isdecimal() or len(given) > 8 or int(given) not in bounds:
         raise AddressError(
             f"{text!r}: {name} {given!r} is no number from {bounds[0]} to {bounds[-1]}"
         )
