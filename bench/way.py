@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from adapters.stores.archive import ArchiveReader
+from adapters.stores.archive_reader import ArchiveReader
 from bench.sender import QUANTITIES, Plan
 from tests.programs import RunningProgram
 from tests.servers import Mosquitto

@@ -63,7 +63,7 @@ def judge(trace: str) -> Verdict:
 
 def campaign(folder: Path, seed: int, *, messages: int) -> dict[str, Any]:
     """The program as it is passes; with the sync switched off it must not."""
-    traffic = Traffic(seed)
+    traffic = Traffic(seed, messages)
     sent = [traffic.next() for _ in range(messages)]
     synced = traced(folder / "synced", sent, ())
     assert synced.acknowledged >= messages, synced

@@ -1,8 +1,8 @@
 """Readings of a small plant as gateway messages: what was sent is known to the last digit.
 
-Message ``i`` is a pure function of ``(seed, i)``; times are event times one second apart, so that
-two runs that get the same messages must come to the same archive, books and alerts whenever the
-messages arrive. Counters count 0.01 kWh and are reset now and then; concentrations climb over
+Message ``i`` is a pure function of ``(seed, start, i)``; times are event times one second apart,
+in the past but not late, so that two runs that get the same messages must come to the same
+archive, books and alerts whenever the messages arrive. Counters count 0.01 kWh and are reset now and then; concentrations climb over
 their limit and fall back.
 """
 
@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 GATEWAYS = 3
 METERS = 4
 MONITORS = 2
-START = 1_760_000_000_000
-"""Event time of the first message: long before any test runs, hence ``late_after`` in SETTINGS."""
 STEP = 1_000
 LIMIT = 100.0
 
 SETTINGS = """
 [program]
 listen = ""
-late_after = "10000h"
+late_after = "7d"
 tick = "1s"
-[archive]
-retention_days = 20000
 [[source]]
 kind = "mqtt"
 name = "main"
@@ -80,22 +77,24 @@ class Sent:
 class Traffic:
     """The plant's messages in order."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, messages: int) -> None:
+        """``messages`` that will be asked for: the last of them is measured about now."""
         self._random = random.Random(seed)
+        self._start = time.time_ns() // 10**9 * 1000 - messages // GATEWAYS * STEP
         self._registers: dict[str, int] = {}
         self._levels: dict[str, float] = {}
         self._number = 0
 
     def next(self) -> Sent:
         gateway = self._number % GATEWAYS
-        time = START + (self._number // GATEWAYS) * STEP
+        at = self._start + (self._number // GATEWAYS) * STEP
         self._number += 1
         site = f"plant-{gateway}"
         rows: list[dict[str, object]] = []
         readings: list[tuple[str, int, float]] = []
         for quantity, device, value in [*self._meters(site), *self._monitors(site)]:
-            rows.append({"device": device, "time": time, "values": {quantity: value}})
-            readings.append((f"{site}/{device}/{quantity}/raw", time, value))
+            rows.append({"device": device, "time": at, "values": {quantity: value}})
+            readings.append((f"{site}/{device}/{quantity}/raw", at, value))
         payload = json.dumps({"readings": rows}, separators=(",", ":")).encode()
         return Sent(f"meterwatch/v1/gw-{gateway}/readings", payload, readings)
 
