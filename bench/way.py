@@ -47,7 +47,7 @@ topics = ["meterwatch/v1/+/readings"]
 """
 RULE = """
 [[rule]]
-id = "r-{quantity}-{number}"
+id = "r-{name}-{number}"
 kind = "threshold"
 quantity = "{quantity}"
 above = {above}
@@ -64,6 +64,7 @@ def rules() -> str:
     each reading gets 10 verdicts. Half of them wait (``for``) before they fire."""
     return "".join(
         RULE.format(
+            name=quantity.replace(".", "-"),
             quantity=quantity,
             number=number,
             above=100 + number,
@@ -99,9 +100,10 @@ class Watcher:
         last = 0
         connection: sqlite3.Connection | None = None
         turn = 0
-        while not self._stop.wait(0.02):
+        while True:
+            ending = self._stop.wait(0.02)
             turn += 1
-            if turn % 25 == 1:
+            if turn % 25 == 1 and self.process.is_running():
                 self.rss.append((time.monotonic(), self.process.memory_info().rss))
             if connection is None:
                 if not self.alerts.exists():
@@ -117,6 +119,8 @@ class Watcher:
                 last = max(last, rowid)
                 self.fired += 1
                 self.delays.append(now - at)
+            if ending:
+                return
 
 
 def run(
@@ -153,15 +157,15 @@ def _run(
         started = time.monotonic()
         sent = _send(plan, port, rate, seconds)
         reader = ArchiveReader(folder / "data" / "archive.db")
-        while reader.stats().rows < sent["readings"]:
+        while (rows := _rows(reader)) < sent["readings"]:
             if time.monotonic() - started > 4 * seconds + 60:
-                raise RuntimeError(f"{reader.stats()} of {sent['readings']} after all this time")
-            threading.Event().wait(0.1)
+                raise RuntimeError(f"{rows} of {sent['readings']}:\n{program.tail()}")
+            threading.Event().wait(0.2)
         took = time.monotonic() - started
         cpu = _cpu(process) - cpu
-        watcher.stop()
-        if program.stop() != 0:
+        if program.stop() != 0:  # drains the folds
             raise RuntimeError(program.tail())
+        watcher.stop()
     return _figures(plan, folder, sent, watcher, took, cpu, rate, sync_delay)
 
 
@@ -184,6 +188,12 @@ def _send(plan: Plan, port: int, rate: float, seconds: float) -> dict[str, Any]:
     )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def _rows(reader: ArchiveReader) -> int:
+    """Readings stored; nothing is sent twice, so rows not yet merged are readings too."""
+    stored = reader.stats().stored
+    return stored.sealed_rows + stored.run_rows
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -225,7 +235,7 @@ def _figures(
         "publish_to_alert_ms_p99": _percentile(watcher.delays, 99),
         "rss_peak_mb": round(max(rss for _, rss in watcher.rss) / 2**20, 1),
         "rss_growth_mb": round((steady[-1] - steady[0]) / 2**20, 1) if steady else None,
-        "archive_bytes_per_reading": round(stats.bytes / readings, 2),
+        "archive_bytes_per_reading": round(stats.file_bytes / readings, 2),
     }
 
 

@@ -1,0 +1,26 @@
+"""The long campaigns' code, small. ``make prove`` runs them at full size."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns import kill, sync
+
+
+def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    figures = kill.campaign(tmp_path, seed, kills=4, messages=3_000)
+    assert figures["kills"] == 4
+    assert figures["alerts"] > 0
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_every_acknowledgement_follows_an_fdatasync(tmp_path: Path) -> None:
+    figures = sync.campaign(tmp_path, random.randrange(10**6), messages=30)
+    assert figures["without_sync"] == 0
+    assert figures["without_sync_when_off"] >= 30
