@@ -38,7 +38,7 @@ OLDEST_TIER: Final = 99
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """When runs become other runs, and chunks. The defaults were measured (docs/decisions/0002);
+    """When runs become other runs, and chunks. The defaults were measured (docs/decisions/0009);
     tests use small ones to see more of the machinery with few rows."""
 
     wide_runs: int = 16
@@ -47,9 +47,9 @@ class Sizes:
     """... or hold so many rows."""
     fan: int = 16
     """So many small runs of one tier are merged into one of the next."""
-    seal_rows: int = 2048
+    seal_rows: int = 1024
     """A group is full, and sealed, when its runs hold this many rows for each of its points."""
-    seal_least: int = 1024
+    seal_least: int = 512
     """A point with fewer rows waits in the group's oldest run."""
     chunk_rows: int = 4096
     rewrites: int = 256

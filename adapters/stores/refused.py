@@ -171,11 +171,12 @@ class RefusedStore:
     def _bound(self) -> None:
         while self._held("sum(bytes)") > self._max_bytes:
             worst = self._held("origin", "ORDER BY bytes DESC, origin LIMIT 1")
-            self._forget(
+            if not self._forget(
                 "SELECT id FROM refused_sample WHERE origin = ? ORDER BY id LIMIT 32",
                 worst,
                 dropped=True,
-            )
+            ):
+                raise RuntimeError(f"refused_held says that origin {worst} holds samples")
         while (excess := self._held("sum(entries)") - self._max_groups) > 0:
             worst = self._held("origin", "ORDER BY entries DESC, origin LIMIT 1")
             oldest = self._db.execute(
@@ -198,8 +199,8 @@ class RefusedStore:
         ).fetchone()
         return int(found or 0)
 
-    def _forget(self, which: str, argument: int, *, dropped: bool = False) -> None:
-        """Delete the samples whose ids ``which`` selects."""
+    def _forget(self, which: str, argument: int, *, dropped: bool = False) -> int:
+        """Delete the samples whose ids ``which`` selects; how many there were."""
         gone = self._db.execute(
             f"DELETE FROM refused_sample WHERE id IN ({which}) "  # noqa: S608 - as above
             "RETURNING refused, origin, length(sample)",
@@ -213,6 +214,7 @@ class RefusedStore:
                     "origin = ? AND reason = (SELECT reason FROM refused WHERE id = ?)",
                     (origin, row),
                 )
+        return len(gone)
 
     # --- reading
 
