@@ -30,7 +30,7 @@ from collector.model import Ids, Qualities, Times, Values
 
 VERSION: Final = 1
 LEVEL: Final = 1
-"""zstd level: higher ones cost five times as much for a few percent (docs/decisions/0009)."""
+"""zstd level: higher ones cost five times as much for a few percent (docs/decisions/0010)."""
 
 _HEAD: Final = struct.Struct("<BBHIII")  # version, layout, spare, rows, raw length, crc32
 _CHUNK, _RUN = 1, 2

@@ -38,7 +38,7 @@ OLDEST_TIER: Final = 99
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """When runs become other runs, and chunks. The defaults were measured (docs/decisions/0009);
+    """When runs become other runs, and chunks. The defaults were measured (docs/decisions/0010);
     tests use small ones to see more of the machinery with few rows."""
 
     wide_runs: int = 16
