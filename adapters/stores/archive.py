@@ -157,12 +157,12 @@ class Archive:
         if self._renamed or self._newest_point > self._named_points:
             names = self._journal.point_names()
             run.execute("DELETE FROM point")
-            run.executemany("INSERT INTO point VALUES (?, ?)", enumerate(names))
+            run.executemany("INSERT INTO point VALUES (?, ?)", _named(names))
             self._named_points = len(names) - 1
         if self._newest_origin > self._named_origins:
             names = self._journal.origin_names()
             run.execute("DELETE FROM origin")
-            run.executemany("INSERT INTO origin VALUES (?, ?)", enumerate(names))
+            run.executemany("INSERT INTO origin VALUES (?, ?)", _named(names))
             self._named_origins = len(names) - 1
 
     def _keep_said(self) -> None:
@@ -223,3 +223,8 @@ class Archive:
 
     def latest(self, point: int) -> Series:
         return self._series.latest(point)
+
+
+def _named(names: Sequence[str]) -> list[tuple[int, str]]:
+    """Ids and names; a number that was never given has none."""
+    return [(number, name) for number, name in enumerate(names) if name]

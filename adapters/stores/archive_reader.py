@@ -74,18 +74,20 @@ class ArchiveReader:
         return self._asked(self._series.points)
 
     def point_names(self) -> list[str]:
-        """Names of all points by stable id, for those without readings too."""
-        rows = self._asked(
-            lambda: self._db.execute("SELECT name FROM point ORDER BY id").fetchall()
-        )
-        return [name for (name,) in rows]
+        """Names of all points by stable id, for those without readings too; "" where a number
+        was never given."""
+        return self._names("SELECT id, name FROM point ORDER BY id")
 
     def origin_names(self) -> list[str]:
         """Names of origins by stable id."""
-        rows = self._asked(
-            lambda: self._db.execute("SELECT name FROM origin ORDER BY id").fetchall()
-        )
-        return [name for (name,) in rows]
+        return self._names("SELECT id, name FROM origin ORDER BY id")
+
+    def _names(self, query: str) -> list[str]:
+        rows = self._asked(lambda: self._db.execute(query).fetchall())
+        names = [""] * (rows[-1][0] + 1 if rows else 0)
+        for number, name in rows:
+            names[number] = name
+        return names
 
     def refused(
         self, *, origin: int | None = None, reason: str | None = None, limit: int = 100
