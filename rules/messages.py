@@ -171,7 +171,7 @@ class _Writer:
             lines.append(words.covers.format(round(covers)))
         lines += self._cut_line(words.by, str(data.get("who") or ""))
         lines += self._cut_line(words.note, str(data.get("note") or ""))
-        reason = str(data.get("reason") or "")
+        reason = str(data.get("fault") or data.get("reason") or "")
         lines += self._cut_line(words.cause, reason if reason != data.get("note") else "")
         subjects = data.get("subjects")
         if isinstance(subjects, list | tuple) and subjects:
@@ -230,12 +230,15 @@ class _Writer:
         """The value against its limit, in the words of the rule's kind; "" when there is none."""
         words, data = self.words, item.data
         value = _number(data.get("value"))
-        if value is None:
+        if value is None or "fault" in data:  # a rule that broke measures nothing
             return ""
         lasting = _number(data.get("for_ms"))
         kind = data.get("kind")
         if kind == "absence":
-            return words.silent.format(self._span(value * 1000))
+            if str(data.get("subject")).startswith("notifier:"):
+                return ""  # it fails, it is not silent; "since" says all there is
+            total = _number(data.get("worst")) if item.over else None
+            return words.silent.format(self._span((total or value) * 1000))
         unit = str(data.get("unit") or "")
         quantity = str(data.get(f"quantity_{self.language}") or "")
         shown = self._amount(value, unit)

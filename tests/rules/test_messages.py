@@ -81,6 +81,19 @@ LATE: dict[str, Any] = {
     "subject": "gateway:gw-hospital", "count": 3, "start": BEGAN, "end": BEGAN + 5_400_000,
     "subjects": ["hospital/boiler/fluegas.o2/raw", "device:hospital/m3"],
 }  # fmt: skip
+BROKEN: dict[str, Any] = {
+    "rule": "rule-broken", "kind": "engine", "for_ms": 1, "target": "source",
+    "title": "A rule cannot be judged and was set aside", "title_zh": "预警规则出错，已停用",
+    "advice": "Mend the rule's file.", "advice_zh": "请修正规则文件。",
+    "subject": "rule:nmhc-outlet", "fault": "division by zero", "value": 1.0, "worst": 1.0,
+    "started": BEGAN,
+}  # fmt: skip
+CHANNEL: dict[str, Any] = {
+    "rule": "source-down", "kind": "absence", "target": "source", "for_ms": 60_000,
+    "title": "A notification channel fails", "title_zh": "通知渠道发送失败",
+    "advice": "Check its key and the network.", "advice_zh": "检查渠道密钥和网络。",
+    "subject": "notifier:ops", "value": 61.0, "worst": 61.0, "started": BEGAN,
+}  # fmt: skip
 
 
 def item(alert: str, state: str, level: int, data: dict[str, Any], root: str = "") -> Item:
@@ -121,6 +134,9 @@ DRAFTS: dict[str, Draft] = {
     ),
     "digest": _digest(5),
     "found-late": one(FOUND_LATE, 2, LATE),
+    "gateway-back": one(RESOLVED, 3, GATEWAY, worst=3_900.0, now=0.0),
+    "broken-rule": one(FIRING, 2, BROKEN),
+    "channel": one(FIRING, 3, CHANNEL),
     "nothing-known": one(FIRING, 1, {}),
 }  # fmt: skip
 
