@@ -1,0 +1,245 @@
+"""The commands as a person types them, on fleets that exist and fleets that are wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from meterwatch.cli import app
+from tests.campaigns.kill import journal_last
+from tests.campaigns.sending import Sender
+from tests.campaigns.traffic import Sent, Traffic, write_fleet
+from tests.programs import RunningProgram, eventually
+from tests.servers import Mosquitto
+
+SETTINGS = """\
+[program]
+zone = "Asia/Tianshui"
+late_after = "soon"
+[journal]
+max_mb = 1
+[[source]]
+kind = "mqtt"
+name = "main"
+url = "http://127.0.0.1"
+password = "hunter2"
+"""
+REGISTRY = """\
+[site]
+id = "Print Works"
+name = "Print"
+name_zh = "印刷"
+county = "620502"
+industry = "C2319"
+[[place]]
+id = "main"
+name = "main"
+name_zh = "总表"
+[[device]]
+id = "meter"
+place = "mian"
+profile = "eastron-sdm360"
+connection = "modbus+tcp://10.0.0.5:502?unit=3"
+interval = "10 parsecs"
+[[device]]
+id = "other"
+place = "main"
+profile = "push"
+quantities = ["energy.actve.import"]
+"""
+RULES = """\
+[[rule]]
+id = "high"
+kind = "treshold"
+quantity = "power.active"
+above = 5
+level = "purple"
+title = "high"
+title_zh = "高"
+"""
+PLANTED = [
+    ("meterwatch.toml", 2),  # no such zone
+    ("meterwatch.toml", 3),  # no duration
+    ("meterwatch.toml", 5),  # too small a bound
+    ("meterwatch.toml", 9),  # no MQTT address
+    ("meterwatch.toml", 10),  # a secret in the file
+    ("registry/print.toml", 2),  # no id
+    ("registry/print.toml", 13),  # no such place
+    ("registry/print.toml", 14),  # no such profile
+    ("registry/print.toml", 16),  # no duration
+    ("registry/print.toml", 17),  # neither connection nor gateway
+    ("registry/print.toml", 21),  # no such quantity
+    ("rules/own.toml", 3),  # no such kind
+    ("rules/own.toml", 6),  # no such level
+]
+
+
+def test_check_names_a_dozen_planted_faults_with_file_and_line(tmp_path: Path) -> None:
+    for name, text in (
+        ("meterwatch.toml", SETTINGS),
+        ("registry/print.toml", REGISTRY),
+        ("rules/own.toml", RULES),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    named = {
+        (found[1], int(found[2]))
+        for line in lines
+        if (found := re.match(rf"{re.escape(str(tmp_path))}/(\S+?):(\d+): .+", line))
+    }
+    assert named == set(PLANTED)
+    assert len(PLANTED) >= 12
+    assert "hunter2" not in result.output, "a secret is not repeated"
+
+
+def test_check_of_a_sound_fleet_says_what_is_in_it(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path / "fleet", 1883)
+    result = CliRunner().invoke(app, ["check", str(fleet)])
+    assert result.exit_code == 0, result.stderr
+    assert "3 sites" in result.stdout
+    assert "18 points" in result.stdout
+
+
+def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    for command in (["run"], ["check"], ["status"], ["refused"], ["alerts", "list"]):
+        result = CliRunner().invoke(app, [*command, str(tmp_path / "nowhere")])
+        assert result.exit_code == 1, command
+        assert "is not a folder" in result.stderr
+        assert "Traceback" not in result.output
+
+
+def test_asking_before_anything_ran_is_no_crash(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path / "fleet", 1883)
+    for command in (["status"], ["refused"], ["alerts", "list"]):
+        result = CliRunner().invoke(app, [*command, str(fleet)])
+        assert result.exit_code == 3, command
+        assert result.stderr.strip()
+
+
+def test_decode_shows_readings_and_refusals(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path / "fleet", 1883)
+    good = {
+        "device": "meter-0",
+        "time": "2026-01-02T03:04:05+08:00",
+        "values": {"energy.active.import": 12.34},
+    }
+    wrong = {"device": "meter-9", "time": 1_760_000_000_000, "values": {"x": 1}}
+    stdin = json.dumps({"readings": [good, wrong]}) + "\nrubbish\n"
+    result = CliRunner().invoke(
+        app, ["decode", "mqtt-json", "--fleet", str(fleet), "--gateway", "gw-0"], input=stdin
+    )
+    assert result.exit_code == 0, result.output
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert told[0] == {
+        "point": "plant-0/meter-0/energy.active.import/raw",
+        "time": 1767294245000,
+        "value": 12.34,
+        "quality": "good",
+    }
+    assert [line["refused"] for line in told[1:]] == ["unknown-device", "unreadable-payload"]
+    several = CliRunner().invoke(app, ["decode", "mqtt-json", "--fleet", str(fleet)], input=stdin)
+    assert several.exit_code == 1
+    assert "--gateway" in several.stderr
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fleet that received some traffic, one message of which was refused, and was stopped."""
+    folder = tmp_path_factory.mktemp("commands")
+    with Mosquitto(folder / "broker") as broker:
+        fleet = write_fleet(folder / "fleet", broker.port)
+        traffic = Traffic(3, 300)
+        messages = [traffic.next() for _ in range(300)]
+        now = time.time_ns() // 10**6
+        row = {"device": "later", "time": now, "values": {"power.active": 1}}
+        payload = json.dumps({"readings": [row]}).encode()
+        messages.append(Sent("meterwatch/v1/gw-0/readings", payload, []))
+        with RunningProgram(fleet) as program, Sender(broker.port) as sender:
+            program.wait_for("source-up")
+            sender.send(messages)
+            sender.wait_acknowledged()
+            eventually(lambda: "later" in _output(["refused", str(fleet)]), "the refusal shows")
+            assert program.stop() == 0, program.tail()
+    return fleet
+
+
+def _output(command: list[str]) -> str:
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, command).output
+
+
+def test_status_tells_backlog_and_last_readings_in_both_languages(ran: Path) -> None:
+    english = _output(["status", str(ran)])
+    assert "1,800 readings" in english
+    assert "account 0, archive 0, judge 0" in english
+    assert "plant-0/meter-0" in english
+    assert "never" not in english
+    assert "数据积压" in _output(["status", str(ran), "--lang", "zh"])
+
+
+def test_alerts_are_listed_and_a_mark_reaches_the_journal(ran: Path) -> None:
+    every = _output(["alerts", "list", str(ran), "--all"])
+    assert "jump" in every
+    (first,) = re.findall(r"\b([0-9a-f]{12,})\b", every)[:1]
+    before = journal_last(ran / "data" / "journal.db")
+    result = CliRunner().invoke(
+        app, ["alerts", "acknowledge", str(ran), first, "--who", "duty", "--note", "seen"]
+    )
+    assert result.exit_code == 0, result.output
+    assert journal_last(ran / "data" / "journal.db") == before + 1
+    unknown = CliRunner().invoke(
+        app, ["alerts", "close", str(ran), "zz", "--who", "x", "--note", "y"]
+    )
+    assert unknown.exit_code == 1
+    assert "no" in unknown.stderr
+
+
+def test_what_was_refused_is_taken_in_after_mending(ran: Path) -> None:
+    assert "taken in" in _output(["refused", str(ran), "--replay"])
+    assert "later" in _output(["refused", str(ran)]), "not mended: it stays"
+    registry = ran / "registry" / "plant-0.toml"
+    registry.write_text(
+        registry.read_text(encoding="utf-8")
+        + '[[device]]\nid = "later"\nplace = "monitor-0"\nprofile = "push"\ngateway = "gw-0"\n'
+        'interval = "10s"\nquantities = ["power.active"]\n',
+        encoding="utf-8",
+    )
+    assert "1 readings of 1 refusals taken in" in _output(["refused", str(ran), "--replay"])
+    with RunningProgram(ran) as program:
+        program.wait_for("running")
+        eventually(
+            lambda: "power.active" in _exported(ran, "plant-0/monitor-0/power"), "it is stored"
+        )
+        assert program.stop() == 0
+
+
+def _exported(fleet: Path, point: str) -> str:
+    out = fleet / "out.csv"
+    CliRunner().invoke(app, ["export", str(fleet), "--out", str(out), "--point", point])
+    return out.read_text(encoding="utf-8")
+
+
+def test_what_was_exported_imports_to_the_same_readings(ran: Path, tmp_path: Path) -> None:
+    csv = _exported(ran, "plant-1/")
+    assert len(csv.splitlines()) == 1 + 600
+    other = write_fleet(tmp_path / "fleet", 1883)
+    file = tmp_path / "in.csv"
+    bad = "plant-1/meter-0/energy.active.import/raw,yesterday,1,good\nnobody,2026-01-01T00:00Z,1\n"
+    file.write_text(csv + bad, encoding="utf-8")
+    result = CliRunner().invoke(app, ["import", str(other), str(file)])
+    assert result.exit_code == 1, "two lines are bad, and said to be"
+    assert "600 readings taken in, 2 lines refused" in result.stdout
+    assert f"{file}:602: " in result.stderr
+    assert f"{file}:603: point 'nobody' is not in the registry" in result.stderr
+    with RunningProgram(other, "--only", "archive") as program:
+        program.wait_for("running")
+        eventually(lambda: _exported(other, "plant-1/").count("\n") == 601, "it is stored")
+        assert program.stop() == 0
+    assert _exported(other, "plant-1/") == csv
