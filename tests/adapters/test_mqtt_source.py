@@ -82,12 +82,13 @@ class Box:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    def paused(self) -> bool:
-        return self.telemetry.value("mqtt_paused", source="mqtt:main") == 1
+    def metric(self, name: str) -> float:
+        return self.telemetry.value(name, source="mqtt:main")
 
-    async def until_paused(self) -> None:
+    async def until(self, name: str) -> None:
+        """Until this metric is above zero."""
         async with asyncio.timeout(20):
-            while not self.paused():  # noqa: ASYNC110 - a metric tells nobody that it changed
+            while not self.metric(name):  # noqa: ASYNC110 - a metric tells nobody that it changed
                 await asyncio.sleep(0.01)  # as above
 
 
@@ -322,7 +323,7 @@ async def test_a_flood_is_bounded_while_the_disk_stands_still(
         async with box.running(intake):
             with gateway(broker) as sender:
                 sender.send(*numbered(5_000))
-            await box.until_paused()
+            await box.until("mqtt_paused")
             bound = 1000 + 512 + 1
             assert intake.count() <= bound
             # Longer than the broker waits for a client that says nothing (1.5 x keepalive).
@@ -348,10 +349,10 @@ async def test_readings_the_disk_refuses_are_offered_again(
             live = message(row(time=SystemClock().now(), values={"power.active": 1}))
             sender.send(live)
             await intake.until(lambda i: i.count() == 1)  # live readings pass all the same
-            assert not box.paused()
+            assert not box.metric("mqtt_paused")
             intake.refuse_below(Urgency.CONTROL)
             sender.send(live)
-            await box.until_paused()  # not even live ones: read no more
+            await box.until("mqtt_paused")  # not even live ones: read no more
             intake.refuse_below(Urgency.BACKFILL)
             await intake.until(lambda i: i.count() == 7)
             sender.send(live)
@@ -425,18 +426,30 @@ async def test_the_registry_changes_while_running(
     assert intake.refusals()[0].reason == Reason.UNKNOWN_GATEWAY
 
 
-async def test_what_the_broker_loses_is_told(tmp_path: Path, intake: CollectingIntake) -> None:
-    config = "max_queued_messages 5\nsys_interval 1"
-    with Mosquitto(tmp_path / "b", config=config) as broker:
+async def test_unsafe_settings_of_a_broker_are_told(
+    tmp_path: Path, intake: CollectingIntake
+) -> None:
+    with Mosquitto(tmp_path / "b", config="max_queued_messages 5") as broker:
         conf = str(tmp_path / "b" / "mosquitto.conf")
         box = Box(broker.port, broker_config=conf)
         async with box.running(intake):
             with gateway(broker) as sender:
                 sender.send(*numbered(1), qos=0)
             await intake.until(lambda i: i.count() == 1)
-    value = box.telemetry.value
-    assert value("mqtt_qos0_messages", source="mqtt:main") == 1
-    assert value("mqtt_broker_risks", source="mqtt:main") >= 3  # persistence, queue, QoS 0
+    assert box.metric("mqtt_qos0_messages") == 1
+    assert box.metric("mqtt_broker_risks") == 3  # persistence, queue, QoS 0
+
+
+async def test_what_the_broker_drops_is_told(tmp_path: Path) -> None:
+    config = "max_queued_messages 5\nsys_interval 1"
+    with Mosquitto(tmp_path / "b", config=config) as broker, CollectingIntake(held=True) as intake:
+        box = Box(broker.port, max_unsynced_readings=10)
+        async with box.running(intake):
+            with gateway(broker) as sender:
+                while not any("being dropped" in line for line in broker.log):
+                    sender.send(*[message(*[row()] * 50)] * 200)
+            intake.release()
+            await box.until("mqtt_broker_dropped")
 
 
 async def test_under_a_simulated_clock_the_receipt_is_simulated(

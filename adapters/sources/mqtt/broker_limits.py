@@ -110,10 +110,12 @@ def _autosave(found: Mapping[str, str]) -> list[Risk]:
 def _queue(found: Mapping[str, str]) -> list[Risk]:
     risks = []
     if (queued := _number(found["max_queued_messages"])) > 0:
-        what = f"while we are away the broker keeps {queued:,} messages and drops the rest silently"
+        what = (
+            f"while we are away or behind, the broker keeps {queued:,} messages and drops the rest"
+        )
         risks.append(Risk(what, "max_queued_messages 0 (no limit), bounded by max_queued_bytes"))
     if 0 < (size := _number(found["max_queued_bytes"])) < 64 << 20:
-        what = f"while we are away the broker keeps {size:,} bytes and drops the rest silently"
+        what = f"while we are away or behind, the broker keeps {size:,} bytes and drops the rest"
         risks.append(Risk(what, "max_queued_bytes 1073741824, or 0 for no limit"))
     return risks
 
