@@ -35,7 +35,7 @@ from collector.telemetry import Telemetry
 TURN_MESSAGES: Final = 512
 TURN_BYTES: Final = 2 << 20
 """One turn of the loop reads at most about so much."""
-_TURN_S: Final = 0.003
+_TURN_S: Final = 0.005
 """Under load a turn begins no sooner than this after the last."""
 _OFFER_AGAIN_S: Final = 0.5
 _IDLE_S: Final = 1.0
