@@ -87,11 +87,11 @@ class Book:
         self._found: dict[tuple[str, str], deque[list[int]]] = {}
         self._bursts: dict[str, _Burst] = {}
         self._silences: dict[str, tuple[int, int]] = {}
-        self._rules: dict[str, Rule] = {}
+        self._words: dict[str, Mapping[str, Any]] = {}
 
     def rules(self, rules: Mapping[str, Rule]) -> None:
         """The rules as they are worded now."""
-        self._rules = dict(rules)
+        self._words = {name: _words(rule) for name, rule in rules.items()}
 
     def changes(self) -> Changes:
         """What was said since the last call."""
@@ -209,6 +209,8 @@ class Book:
     def _silent(self, alert: Alert, time: int) -> bool:
         if time < alert.silenced:
             return True
+        if not self._silences:
+            return False
         subjects = (f"rule:{alert.rule}", f"site:{alert.site}", f"place:{alert.place}")
         spans = (self._silences.get(subject, (0, 0)) for subject in subjects)
         return any(start <= time < end for start, end in spans)
@@ -305,9 +307,8 @@ class Book:
         self, seq: int, alert: Alert, state: str, time: int, extra: Mapping[str, Any]
     ) -> None:
         alert.steps += 1
-        rule = self._rules.get(alert.rule)
         data = {
-            **(_words(rule) if rule is not None else {}),
+            **self._words.get(alert.rule, {}),
             **self._describe(alert.subject),
             "rule": alert.rule,
             "kind": alert.kind,

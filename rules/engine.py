@@ -34,7 +34,7 @@ from collector.registry import Identify, Point, Registry
 from rules.book import BROKEN, Book
 from rules.kinds.absence import Silence
 from rules.kinds.flatline import Flat
-from rules.lanes import LATE, LIVE, Lanes, Rows
+from rules.lanes import GAP_MS, LATE, LIVE, Lanes, Rows
 from rules.life import FIRED, Limit, Step
 from rules.ruleset import Rule, RuleSet, Select
 from rules.silence import Said, Tree
@@ -92,6 +92,7 @@ class Engine:
         self._broken: dict[str, str] = {}
         self._names: list[str] = []
         self._points: dict[str, Point] = {}
+        self._described: dict[str, dict[str, Any]] = {}
         self._counts: Counter[str] = Counter()
         self._late_moved = False
         self._watched_rules: list[Rule] = []
@@ -277,11 +278,12 @@ class Engine:
         self._lanes.grow(int(ids.max()) + 1 if len(ids) else 0)
         self._names = [""] * self._lanes.size
         self._points = {point.name: point for point in points}
+        self._described = {}
         for point, number in zip(points, ids.tolist(), strict=True):
             self._names[number] = point.name
             interval = max((service.interval for service in point.services), default=0)
             gap = round(GAP_INTERVALS * interval * 1000)
-            self._lanes.gap[number] = max(self._lanes.late_after, gap)
+            self._lanes.gap[number] = max(GAP_MS, gap)
         return {point.name: number for point, number in zip(points, ids.tolist(), strict=True)}
 
     def _select(self, seq: int, time: int, ids: Mapping[str, int]) -> None:
@@ -292,6 +294,7 @@ class Engine:
         registry = self._registry
         for rule in self._rules.values():
             try:
+                _probe(rule)
                 if registry is not None and not isinstance(rule.settings, Silence):
                     names = [
                         point.name
@@ -300,9 +303,8 @@ class Engine:
                     ]
                     self._watching[rule.id] = frozenset(names)
                     self._ids_of[rule.id] = np.array([ids[name] for name in names], np.int32)
-                    _probe(rule)
                 self._watched_rules.append(rule)
-            except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as fault:
+            except Exception as fault:  # noqa: BLE001 a broken rule harms no other
                 self._set_aside(seq, time, rule.id, repr(fault))
 
     def _build_stacks(self) -> None:
@@ -331,7 +333,15 @@ class Engine:
         return self._origins[number] if 0 <= number < len(self._origins) else f"origin:{number}"
 
     def _describe(self, subject: str) -> dict[str, Any]:
-        """Who and where a subject is, as keys of ``Transition.data``."""
+        """Who and where a subject is, as keys of ``Transition.data``; not to be written to."""
+        told = self._described.get(subject)
+        if told is None:
+            told = self._look_up(subject)
+            if subject in self._points:
+                self._described[subject] = told
+        return told
+
+    def _look_up(self, subject: str) -> dict[str, Any]:
         registry = self._registry
         told: dict[str, Any] = {"subject": subject}
         fault = self._broken.get(subject.removeprefix("rule:"))
@@ -453,8 +463,11 @@ def _probe(rule: Rule) -> None:
         numbers = (settings.above, settings.under, settings.lasting, settings.clear_lasting)
         if not np.isfinite(np.array(numbers, np.float64)).all() or settings.under > settings.above:
             raise ValueError(f"impossible limits {settings}")
-    elif isinstance(settings, Flat) and not settings.lasting > 0:
-        raise ValueError(f"impossible span {settings}")
+    elif isinstance(settings, Flat):
+        if settings.lasting <= 0:
+            raise ValueError(f"impossible span {settings}")
+    elif not isinstance(settings, Silence):
+        raise TypeError(f"unknown settings {settings!r}")
 
 
 def _by_stack(rules: Sequence[Rule]) -> dict[str, list[Rule]]:

@@ -31,6 +31,8 @@ from rules.life import NEVER
 
 FUTURE_MS: Final = 60_000
 """Beyond receipt by more than this a time is impossible (law 4)."""
+GAP_MS: Final = 600_000
+"""Readings further apart than this, and than three intervals, do not belong together."""
 LIVE, LATE = 0, 1
 Rowids = npt.NDArray[np.intp]
 
@@ -77,7 +79,7 @@ class Rows:
         highest and lowest of each group."""
         if self._slopes is None:
             times, values = self.previous()
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", divide="ignore"):
                 slope = (self.value - values) / (self.time - times)
             if self.anew is not None:
                 slope[self.anew] = np.nan
@@ -124,7 +126,7 @@ class Lanes:
             array: npt.NDArray[Any] = getattr(self, name)
             empty: Any = np.nan if array.dtype.kind == "f" else NEVER
             setattr(self, name, np.concatenate([array, np.full(more, empty, array.dtype)]))
-        self.gap = np.concatenate([self.gap, np.full(more, self.late_after, np.int64)])
+        self.gap = np.concatenate([self.gap, np.full(more, GAP_MS, np.int64)])
 
     def split(self, batch: Batch) -> tuple[Rows | None, Rows | None]:
         """The live and late rows of ``batch`` (None: none), which also moves the lanes on: call

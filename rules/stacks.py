@@ -287,7 +287,7 @@ class LimitStack:
                 if limit.per:
                     values = [value * limit.per for value in values]
                 steps = life.run(limit, cells.rows, cells.times, values, cells.anew, cells.before)
-            except (ArithmeticError, LookupError, TypeError, ValueError) as fault:
+            except Exception as fault:  # noqa: BLE001 a broken rule harms no other
                 self.broken[self._pairs.rules[rule].id] = repr(fault)
                 continue
             events += [Event(rows.lane, self._pairs.rules[rule], point, step) for step in steps]
@@ -475,7 +475,7 @@ class FlatStack:
                     breaks[span].tolist(),
                     int(rows.before[at]),
                 )
-            except (ArithmeticError, LookupError, TypeError, ValueError) as fault:
+            except Exception as fault:  # noqa: BLE001 a broken rule harms no other
                 self.broken[self._pairs.rules[rule].id] = repr(fault)
                 continue
             point = int(self._pairs.point[pair])

@@ -22,7 +22,7 @@ import msgspec
 
 from adapters.state.foldfile import FoldFile, open_reader
 from adapters.state.outbox import OUTBOX_SCHEMA, enqueue
-from collector.alerts import Alert, FoundLate, JudgeEngine, Pending, Transition
+from collector.alerts import CLOSED, Alert, FoundLate, JudgeEngine, Pending, Transition
 from collector.model import Batch, Entry
 from collector.ports import Journal
 from collector.telemetry import Telemetry
@@ -89,8 +89,20 @@ class Judge:
         self._readings = 0
         self._said = 0
         self._told: dict[str, int] = {}
+        self._follow(journal.identity)
         if self._seq:
             self._restore(journal)
+
+    def _follow(self, identity: str) -> None:
+        """Begun with another journal: what was open there will never be resolved by this one."""
+        with self._file.transaction() as connection:
+            if self._file.get("alerts_of", identity) != identity:
+                connection.execute(
+                    "UPDATE alert SET state = ?, reason = 'its journal is gone'"
+                    " WHERE state = 'firing'",
+                    (CLOSED,),
+                )
+            self._file.set("alerts_of", identity)
 
     def _restore(self, journal: Journal) -> None:
         row = self._file.connection.execute("SELECT state FROM snapshot").fetchone()
