@@ -32,6 +32,8 @@ _PLANS: Final = 100_000
 _FAULTY_PLANS: Final = 1_000
 _LONGEST_KEY: Final = 4096
 _TOPICS: Final = 10_000
+_TIMES: Final = 200
+_UNREAD: Final = -(2**62)  # before any device's service: such a row is looked at in full
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class _Known:
         self.zone = zone
         self.origin = origin
         self.plans: dict[tuple[object, ...], Plan] = {}
+        self.times: dict[str, int] = {}
+        """Time texts read lately: the rows of a message mostly share one."""
 
 
 class PayloadDecoder:
@@ -128,9 +132,10 @@ class PayloadDecoder:
             # The usual row in as few steps as can be; anything else is looked at in _row.
             plan = plans.get((row.device, row.serial, *row.values))
             time = row.time
+            if isinstance(time, str):
+                time = known.times.get(time, _UNREAD)
             if (
                 plan is None
-                or time.__class__ is not int
                 or not plan.start <= time < plan.end
                 or plan.refused
                 or row.units
@@ -155,7 +160,7 @@ class PayloadDecoder:
         if units:
             key = (tuple(units.items()), key)
         plan = known.plans.get(key) or self._plan(known, row, key)
-        time, fault = _read_time(row, known.zone)
+        time, fault = _read_time(row, known)
         if plan.refused:
             notes = notes or Notes()
             for reason, detail, count in plan.refused:
@@ -225,12 +230,17 @@ class PayloadDecoder:
         return plan
 
 
-def _read_time(row: Row, zone: str) -> tuple[int, str]:
+def _read_time(row: Row, known: _Known) -> tuple[int, str]:
     """The row's time, or what is wrong with it."""
     try:
-        return parse_time(row.time, zone), ""
+        time = parse_time(row.time, known.zone)
     except ValueError as fault:
         return 0, str(fault)
+    if isinstance(row.time, str):
+        if len(known.times) >= _TIMES:
+            known.times.clear()
+        known.times[row.time] = time
+    return time, ""
 
 
 def _bad_time(row: Row, plan: Plan, time: int) -> tuple[str, str, str]:
