@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from random import Random
 
 from hypothesis import strategies as st
 
@@ -197,7 +198,7 @@ def _readings(draw: st.DrawFn, services: list[Service]) -> list[Reading]:
     register = draw(st.integers(0, 1200))
     good = [0] * 8 + [Quality.SUBSTITUTED, Quality.FAULT, Quality.BAD_TIME, Quality.NO_VALUE]
     for _ in range(draw(st.integers(0, 40))):
-        time += draw(st.sampled_from([1, 10_000, QUARTER, QUARTER, 3_600_000, 9 * 86_400_000]))
+        time += draw(st.sampled_from([1, 10_000, QUARTER, QUARTER, 3_600_000, 2 * 86_400_000]))
         wraps = draw(st.sampled_from([1000, 100_000, 2**32]))
         shown: float = register
         match draw(st.sampled_from(["on", "on", "on", "on", "fast", "reset", "odd", "nan", "top"])):
@@ -217,3 +218,34 @@ def _readings(draw: st.DrawFn, services: list[Service]) -> list[Reading]:
         unit = next((s.resolution for s in services if s.start <= time < s.end), 1.0) or 0.01
         out.append((time, shown * unit, draw(st.sampled_from(good))))
     return out
+
+
+def calm_life(chance: Random) -> tuple[list[Reading], tuple[Service, ...]]:
+    """A meter as most are: read at a steady pace, now and then something odd, replaced once."""
+    pace = chance.choice([10_000, 60_000, 300_000, QUARTER])
+    exchange = chance.randrange(20, 160) * pace + chance.choice([0, 1, pace // 2])
+    common = {
+        "resolution": 0.01,
+        "modulus": chance.choice([0, 5_000, 2**32]),
+        "max_rate": chance.choice([0.0, 500.0]),
+        "interval": pace / 1000,
+    }
+    services = (
+        Service("site/old", 0, exchange, **common),
+        Service("site/new", exchange, 2**62, **common, ratio=chance.choice([1.0, 3.0])),
+    )
+    out: list[Reading] = []
+    time, register = chance.randrange(pace), chance.choice([10, 4_900, 3_000])
+    for _ in range(chance.randrange(40, 160)):
+        before, time = time, time + pace * chance.choice([1] * 30 + [5, 100])
+        register += chance.randrange(6)
+        odd = chance.random()
+        if before < exchange <= time:
+            register += chance.choice([-register, 5, 40])
+        elif odd < 0.02:
+            register = chance.randrange(100)
+        if common["modulus"]:
+            register %= int(common["modulus"])
+        shown = chance.choice([0, 4_999, 10**6]) if 0.02 <= odd < 0.05 else register
+        out.append((time, shown / 100, chance.choice([0] * 30 + [130])))
+    return out, services
