@@ -89,7 +89,7 @@ class Transition:
     UTC ms of the reading or tick. ``root``: id of the alert that stands for this one, its own
     id when none does: one message per root. ``page``: whether people are to be told at all
     (not when another alert stands for it, nor while silenced). ``data``: what a message needs,
-    JSON-ready; see ``rules.book`` for its keys.
+    JSON-ready; see ``rules.told`` for its keys.
     """
 
     id: str

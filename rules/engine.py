@@ -29,16 +29,16 @@ import zstandard
 from collector.alerts import Alert, Changes, Level, Pending
 from collector.errors import ConfigurationError
 from collector.model import Batch, Entry, Ids, Mark, Refusal, Revision, SourceState, Tick
-from collector.quantities import quantities
 from collector.registry import Identify, Point, Registry
 from rules.book import BROKEN, Book
 from rules.kinds.absence import Silence
-from rules.kinds.flatline import Flat
 from rules.lanes import GAP_MS, LATE, LIVE, Lanes, Rows
-from rules.life import FIRED, Limit, Step
+from rules.life import FIRED, Step
+from rules.pairs import Event, Stack
 from rules.ruleset import Rule, RuleSet, Select
 from rules.silence import Said, Tree
-from rules.stacks import Event, FlatStack, LimitStack, Stack
+from rules.stacks import by_stack, make, probe
+from rules.told import Describer
 
 LATE_AFTER_MS: Final = 600_000
 PAUSE_MS: Final = 60_000
@@ -83,16 +83,16 @@ class Engine:
         self._origins: list[str] = []
         self._lanes = Lanes(late_after)
         self._tree = Tree(self._lanes, pause)
-        self._book = Book(self._describe)
+        self._broken: dict[str, str] = {}
+        self._told = Describer(self._tree.whereabouts, self._broken)
+        self._book = Book(self._told)
         self._stacks: dict[str, Stack] = {}
         self._registry: Registry | None = None
         self._rule_files: Mapping[str, str] | None = None
         self._rules: dict[str, Rule] = {}
         self._watching: dict[str, frozenset[str]] = {}
-        self._broken: dict[str, str] = {}
         self._names: list[str] = []
         self._points: dict[str, Point] = {}
-        self._described: dict[str, dict[str, Any]] = {}
         self._counts: Counter[str] = Counter()
         self._late_moved = False
         self._watched_rules: list[Rule] = []
@@ -152,7 +152,7 @@ class Engine:
         segments = batch.segments
         at = int(np.searchsorted(segments.stop, step.row, side="right"))
         origin, found = self._origin(int(segments.origin[at])), int(segments.received[at])
-        enter = self._book.late_fire if step.what == FIRED else self._book.late_end
+        enter = self._book.late.fire if step.what == FIRED else self._book.late.end
         enter(rule, subject, step, origin, found)
 
     def _tick(self, seq: int, time: int) -> None:
@@ -164,10 +164,10 @@ class Engine:
                 for one in stack.holding(LATE):
                     if one.firing:
                         end = int(self._lanes.late_time[one.point])
-                        self._book.late_goes_on(
+                        self._book.late.goes_on(
                             one.rule, self._names[one.point], one.since, end, one.worst
                         )
-        self._book.notices(seq, time)
+        self._book.late.notices(seq, time)
         self._fence(seq, time)
 
     def _hear(self, seq: int, said: Said) -> None:
@@ -247,6 +247,7 @@ class Engine:
         before = {rule.id: rule.fingerprint for rule in self._watched_rules}
         named = self._points
         ids = self._number()
+        self._told.know(self._registry, self._points)
         for point in self._points.values():
             for old in point.formerly:
                 if old in named and old not in self._points:
@@ -278,7 +279,6 @@ class Engine:
         self._lanes.grow(int(ids.max()) + 1 if len(ids) else 0)
         self._names = [""] * self._lanes.size
         self._points = {point.name: point for point in points}
-        self._described = {}
         for point, number in zip(points, ids.tolist(), strict=True):
             self._names[number] = point.name
             interval = max((service.interval for service in point.services), default=0)
@@ -294,7 +294,7 @@ class Engine:
         registry = self._registry
         for rule in self._rules.values():
             try:
-                _probe(rule)
+                probe(rule)
                 if registry is not None and not isinstance(rule.settings, Silence):
                     names = [
                         point.name
@@ -311,10 +311,10 @@ class Engine:
         kept = {name: stack.kept() for name, stack in self._stacks.items()}
         self._stacks = {}
         sound = [rule for rule in self._watched_rules if rule.id not in self._broken]
-        for name, mine in _by_stack(sound).items():
+        for name, mine in by_stack(sound).items():
             watched = [(rule, self._ids_of[rule.id]) for rule in mine if rule.id in self._ids_of]
             if watched:
-                stack = _stack(name, watched, self._lanes)
+                stack = make(name, watched, self._lanes)
                 if name in kept:
                     stack.take_back(kept[name])
                 self._stacks[name] = stack
@@ -331,45 +331,6 @@ class Engine:
         if number >= len(self._origins):
             self._origins = list(self._list_origins())
         return self._origins[number] if 0 <= number < len(self._origins) else f"origin:{number}"
-
-    def _describe(self, subject: str) -> dict[str, Any]:
-        """Who and where a subject is, as keys of ``Transition.data``; not to be written to."""
-        told = self._described.get(subject)
-        if told is None:
-            told = self._look_up(subject)
-            if subject in self._points:
-                self._described[subject] = told
-        return told
-
-    def _look_up(self, subject: str) -> dict[str, Any]:
-        registry = self._registry
-        told: dict[str, Any] = {"subject": subject}
-        fault = self._broken.get(subject.removeprefix("rule:"))
-        if fault is not None:
-            told["fault"] = fault
-        point = self._points.get(subject)
-        if point is not None:
-            told.update(quantity=point.quantity, statistic=point.statistic)
-            quantity = quantities().get(point.quantity)
-            if quantity is not None:
-                told["unit"] = quantity.unit
-                told["quantity_en"], told["quantity_zh"] = (
-                    quantity.label("en"),
-                    quantity.label("zh"),
-                )
-            site, place = point.site, f"{point.site}/{point.place}"
-        else:
-            site, place = self._tree.whereabouts(subject)
-        if registry is None:
-            return told
-        known = registry.sites.get(site)
-        if known is not None:
-            told.update(site=site, site_name=known.name, site_name_zh=known.name_zh)
-            told["county"] = known.county
-        found = registry.places.get(place)
-        if found is not None:
-            told.update(place=place, place_name=found.name, place_name_zh=found.name_zh)
-        return told
 
     # --- what was said ----------------------------------------------------------------------
 
@@ -436,7 +397,7 @@ class Engine:
         self._lanes.grow(len(arrays["live_time"]))
         for name, array in arrays.items():
             setattr(self._lanes, name, array)
-        self._broken = dict(kept["broken"])
+        self._broken.update(kept["broken"])
         self._rebuild(0, 0)
         for name, stack in self._stacks.items():
             if name in kept["stacks"]:
@@ -454,40 +415,6 @@ class Engine:
             self._read(revision)
         except ConfigurationError:
             self._counts["revisions_unreadable"] += 1
-
-
-def _probe(rule: Rule) -> None:
-    """Try a rule's settings once: what cannot be computed with raises here, for this rule."""
-    settings = rule.settings
-    if isinstance(settings, Limit):
-        numbers = (settings.above, settings.under, settings.lasting, settings.clear_lasting)
-        if not np.isfinite(np.array(numbers, np.float64)).all() or settings.under > settings.above:
-            raise ValueError(f"impossible limits {settings}")
-    elif isinstance(settings, Flat):
-        if settings.lasting <= 0:
-            raise ValueError(f"impossible span {settings}")
-    elif not isinstance(settings, Silence):
-        raise TypeError(f"unknown settings {settings!r}")
-
-
-def _by_stack(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
-    """Rules by the stack that judges them, in an order that does not change."""
-    found: dict[str, list[Rule]] = {}
-    for rule in rules:
-        settings = rule.settings
-        if isinstance(settings, Limit):
-            way = "up" if settings.sign > 0 else "down"
-            found.setdefault(f"{'rate' if settings.per else 'value'}-{way}", []).append(rule)
-        elif isinstance(settings, Flat):
-            found.setdefault("flat", []).append(rule)
-    return found
-
-
-def _stack(name: str, watched: Sequence[tuple[Rule, Ids]], lanes: Lanes) -> Stack:
-    if name == "flat":
-        return FlatStack(watched, lanes.size, lambda: lanes.gap)
-    kind, _, way = name.partition("-")
-    return LimitStack(watched, lanes.size, 1 if way == "up" else -1, rate=kind == "rate")
 
 
 def _packed(array: npt.NDArray[Any]) -> tuple[str, bytes]:

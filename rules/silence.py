@@ -26,21 +26,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
-
-import numpy as np
 
 from collector.model import Ids, SourceState, Times
-from collector.registry import Device, Registry
-from rules.kinds.absence import TARGETS, Silence
+from collector.registry import Registry
+from rules.kinds.absence import Silence
 from rules.lanes import Lanes
 from rules.life import NEVER
+from rules.reporting import CHANNEL, POLLED, Member, Reporting, is_push, is_source, silence_of
 from rules.ruleset import Rule
 
 INTERVALS: Final = 3
-_OWN: Final = ("gateway:", "device:")
-_POLLED: Final = ("modbus:", "dlt645:")
-_CHANNEL: Final = "notifier:"
 _ROOT_FIRST: Final = {"source": 0, "channel": 0, "gateway": 1, "device": 2, "point": 3}
 
 
@@ -57,38 +52,13 @@ class Said(NamedTuple):
     cause: str = ""
 
 
-def bus_of(connection: str) -> str:
-    """The origin of a polled device: ``modbus+tcp://h:502?unit=3`` -> ``modbus:h:502``."""
-    parts = urlsplit(connection)
-    protocol = parts.scheme.partition("+")[0]
-    if parts.hostname:
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        return f"{protocol}:{host}:{parts.port or 502}"
-    return f"{protocol}:{parts.path}"
-
-
-@dataclass(slots=True)
-class _Member:
-    """A device or gateway as the tree sees it. ``points``: rows into the reading arrays."""
-
-    subject: str
-    site: str
-    place: str
-    parent: str
-    points: Ids
-    start: int
-    end: int
-    interval: int
-    members: int = 0
-
-
 @dataclass(slots=True)
 class _Watched:
     """One rule and who it watches."""
 
     rule: Rule
     silence: Silence
-    members: list[_Member]
+    members: list[Member]
     back: dict[str, int] = field(default_factory=dict)
     """When a parent came back after a silence of its own, by subject."""
 
@@ -110,9 +80,7 @@ class Tree:
         self._lanes = lanes
         self._pause = pause
         self._rules: list[_Watched] = []
-        self._gateways: list[_Member] = []
-        self._devices: list[_Member] = []
-        self._buses: dict[str, _Member] = {}
+        self._who = Reporting()
         self._tick = NEVER
         self._began = NEVER
         self._known: dict[str, int] = {}
@@ -126,21 +94,12 @@ class Tree:
 
     def build(self, registry: Registry, rules: Sequence[Rule], ids: Mapping[str, int]) -> None:
         """Watch this registry by these rules; what is known of the same subjects stays."""
-        points: dict[str, list[int]] = {}
-        for point in registry.points:
-            for device in {service.device for service in point.services}:
-                points.setdefault(device, []).append(ids[point.name])
-        self._devices = [_device(one, points.get(one.key, [])) for one in registry.devices.values()]
-        self._gateways = [
-            self._group(f"gateway:{one.id}", one.site) for one in registry.gateways.values()
-        ]
-        buses = dict.fromkeys(one.parent for one in self._devices if _is_source(one.parent))
-        self._buses = {bus: self._group(bus, "") for bus in buses if bus}
+        self._who = Reporting(registry, ids)
         back = {one.rule.id: one.back for one in self._rules}
         self._rules = []
-        order = sorted(rules, key=lambda rule: _ROOT_FIRST[_silence(rule).target])
+        order = sorted(rules, key=lambda rule: _ROOT_FIRST[silence_of(rule).target])
         for rule in order:
-            watched = _Watched(rule, _silence(rule), self._watch(rule, registry, ids))
+            watched = _Watched(rule, silence_of(rule), self._who.watch(rule))
             watched.back = back.get(rule.id, {})
             self._rules.append(watched)
 
@@ -149,75 +108,13 @@ class Tree:
         self._rules = [one for one in self._rules if one.rule.id != rule]
         self._firing = {key: value for key, value in self._firing.items() if key[0] != rule}
 
-    def _group(self, subject: str, site: str) -> _Member:
-        """A gateway or bus: all that report through it."""
-        under = [one for one in self._devices if one.parent == subject]
-        points = [one.points for one in under]
-        return _Member(
-            subject=subject,
-            site=site or (under[0].site if under else ""),
-            place="",
-            parent="",
-            points=np.concatenate([np.empty(0, np.int32), *points]),
-            start=min((one.start for one in under), default=0),
-            end=max((one.end for one in under), default=NEVER),
-            interval=min((one.interval for one in under), default=0),
-            members=len(under),
-        )
-
-    def _watch(self, rule: Rule, registry: Registry, ids: Mapping[str, int]) -> list[_Member]:
-        target, select = _silence(rule).target, rule.select
-        if target == "device":
-            return [
-                one
-                for one in self._devices
-                if select.takes_place(one.site, one.place.partition("/")[2], registry)
-                and _in_service(one.place, registry)
-            ]
-        if target == "gateway":
-            return [one for one in self._gateways if select.takes_place(one.site, "", registry)]
-        if target in {"source", "channel"}:
-            return []
-        members: list[_Member] = []
-        for point in registry.points:
-            place = f"{point.site}/{point.place}"
-            if not _in_service(place, registry) or not select.takes(point, registry):
-                continue
-            for service in point.services:
-                members.append(  # noqa: PERF401 a nested comprehension hides the two levels
-                    _Member(
-                        subject=point.name,
-                        site=point.site,
-                        place=place,
-                        parent=f"device:{service.device}",
-                        points=np.array([ids[point.name]], np.int32),
-                        start=service.start,
-                        end=service.end,
-                        interval=round(service.interval * 1000),
-                    )
-                )
-        return members
-
     def members(self, subject: str) -> int:
         """How many devices an origin stands for."""
-        for one in self._gateways:
-            if one.subject == subject:
-                return one.members
-        if subject in self._buses:
-            return self._buses[subject].members
-        if _is_source(subject) and _is_push(subject):
-            return sum(one.members for one in self._gateways)
-        return 0
+        return self._who.members(subject)
 
     def whereabouts(self, subject: str) -> tuple[str, str]:
         """Site and place (``site/place``) of an origin, "" where it has none."""
-        bus = self._buses.get(subject)
-        if bus is not None:
-            return bus.site, ""
-        for one in (*self._devices, *self._gateways):
-            if one.subject == subject:
-                return one.site, one.place
-        return "", ""
+        return self._who.whereabouts(subject)
 
     # --- what comes in ----------------------------------------------------------------------
 
@@ -227,7 +124,7 @@ class Tree:
 
     def state(self, entry: SourceState, origin: str) -> None:
         """A source says that it came up or went down."""
-        if not _is_source(origin):
+        if not is_source(origin):
             return
         source = self._sources.setdefault(origin, _Source())
         if entry.up != source.up or source.since == NEVER:
@@ -253,10 +150,10 @@ class Tree:
     def _look(self, time: int) -> dict[str, int]:
         """Last sign of life of everybody, by subject."""
         lanes, seen = self._lanes, {}
-        for one in self._devices:
+        for one in self._who.devices:
             seen[one.subject] = _newest(lanes.answered, one.points)
             self._known.setdefault(one.subject, time)
-        for one in self._gateways:
+        for one in self._who.gateways:
             own = self._origin_seen.get(one.subject, NEVER)
             seen[one.subject] = max(own, _newest(lanes.seen, one.points))
             self._known.setdefault(one.subject, time)
@@ -294,7 +191,7 @@ class Tree:
                 said.append(Said("gone", watched.rule, key[1], time, began))
         return said
 
-    def _last(self, one: _Member, target: str, time: int, seen: Mapping[str, int]) -> int:
+    def _last(self, one: Member, target: str, time: int, seen: Mapping[str, int]) -> int:
         if target == "point":
             self._known.setdefault(one.subject, time)
             return _newest(self._lanes.answered, one.points)
@@ -309,7 +206,7 @@ class Tree:
                 watched.back[subject] = now
 
     def _silent(
-        self, watched: _Watched, one: _Member, time: int, last: int, seen: Mapping[str, int]
+        self, watched: _Watched, one: Member, time: int, last: int, seen: Mapping[str, int]
     ) -> tuple[int, int]:
         """Silence counts from the one to the other; a source that is down makes it none."""
         since = max(last, self._began, one.start, self._known.get(one.subject, NEVER))
@@ -318,7 +215,7 @@ class Tree:
             for name, source in self._sources.items():
                 # Which broker a gateway uses is not written anywhere: one that has been silent
                 # since a source fell may have fallen with it.
-                if _is_push(name) and last <= source.fell:
+                if is_push(name) and last <= source.fell:
                     if not source.up:
                         return since, since
                     since = max(since, source.since)
@@ -335,10 +232,10 @@ class Tree:
         said: list[Said] = []
         channels = watched.silence.target == "channel"
         for subject, source in self._sources.items():
-            if subject.startswith(_CHANNEL) != channels:
+            if subject.startswith(CHANNEL) != channels:
                 continue
             key = (watched.rule.id, subject)
-            gone = subject.startswith(_POLLED) and subject not in self._buses
+            gone = subject.startswith(POLLED) and subject not in self._who.buses
             if gone:
                 if key in self._firing:
                     began = self._firing.pop(key)[1]
@@ -358,7 +255,7 @@ class Tree:
         said: list[Said] = []
         firing = {subject for _, subject in self._firing}
         rules = {one.rule.id: one for one in self._rules}
-        parents = {one.subject: one.parent for one in self._devices}
+        parents = {one.subject: one.parent for one in self._who.devices}
         for (name, subject), (mark, since, cause) in list(self._firing.items()):
             watched = rules[name]
             wanted = self._cause(watched, subject, mark, firing, parents)
@@ -380,7 +277,7 @@ class Tree:
             return ""
         if target == "gateway":
             for name, source in self._sources.items():
-                if name in firing and _is_push(name) and last <= source.fell:
+                if name in firing and is_push(name) and last <= source.fell:
                     return name
             return ""
         parent = parents.get(subject, "")
@@ -422,35 +319,3 @@ class Tree:
 
 def _newest(times: Times, points: Ids) -> int:
     return int(times[points].max()) if len(points) else NEVER
-
-
-def _is_source(origin: str) -> bool:
-    return bool(origin) and not origin.startswith(_OWN)
-
-
-def _is_push(source: str) -> bool:
-    return not source.startswith((*_POLLED, _CHANNEL))
-
-
-def _in_service(place: str, registry: Registry) -> bool:
-    found = registry.places.get(place)
-    return found is not None and found.state == "in-service"
-
-
-def _silence(rule: Rule) -> Silence:
-    if not isinstance(rule.settings, Silence) or rule.settings.target not in TARGETS:
-        raise TypeError(f"rule {rule.id} of kind {rule.kind} has no absence settings")
-    return rule.settings
-
-
-def _device(device: Device, points: Sequence[int]) -> _Member:
-    return _Member(
-        subject=f"device:{device.key}",
-        site=device.site,
-        place=f"{device.site}/{device.place}",
-        parent=f"gateway:{device.gateway}" if device.gateway else bus_of(device.connection),
-        points=np.array(points, np.int32),
-        start=device.start,
-        end=device.end,
-        interval=round(device.interval * 1000),
-    )

@@ -14,8 +14,8 @@ from collector.registry import Point, Registry, Service
 from rules.engine import Engine
 from rules.life import Limit
 from rules.replay import replay
+from rules.reporting import bus_of
 from rules.ruleset import RuleSet, parse_rules
-from rules.silence import bus_of
 from tests.rules.fleet import MINUTE, T0, Fleet, Names, device, registry
 
 NMHC = "voc.nmhc.concentration"

@@ -97,12 +97,12 @@ qualities = st.sampled_from([Quality.GOOD] * 12 + [Quality.UNCERTAIN, Quality.FA
 def streams(draw: st.DrawFn) -> list[Reading]:
     """Readings in the order of the journal: mostly forward, some out of order, late, twice."""
     readings: list[Reading] = []
-    now = T0
+    now, lag = T0, 0
     for _ in range(draw(st.integers(1, 60))):
         now += draw(st.sampled_from([0, 30_000, *[MINUTE] * 5, 2 * MINUTE, 12 * MINUTE]))
-        back = draw(
-            st.sampled_from([*[0] * 9, -90_000, 30_000, 3 * MINUTE, 15 * MINUTE, 15 * MINUTE])
-        )
+        if draw(st.integers(0, 7)) == 0:  # a gateway hands in what it kept, then stops
+            lag = draw(st.sampled_from([0, 15 * MINUTE, 40 * MINUTE]))
+        back = lag + draw(st.sampled_from([*[0] * 9, -90_000, 30_000, 3 * MINUTE]))
         again = draw(st.integers(0, 9))
         if again == 0 and readings:
             start = draw(st.integers(0, len(readings) - 1))

@@ -1,0 +1,183 @@
+"""Who reports through whom: devices, the gateway or bus of each, and what they measure. Pure.
+
+    source (broker, bus) > gateway > device > point
+
+Built from a registry once per revision; ``rules.silence`` judges by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from collector.model import Ids
+from collector.registry import Device, Registry
+from rules.kinds.absence import TARGETS, Silence
+from rules.life import NEVER
+from rules.ruleset import Rule
+
+OWN: Final = ("gateway:", "device:")
+POLLED: Final = ("modbus:", "dlt645:")
+CHANNEL: Final = "notifier:"
+
+
+def bus_of(connection: str) -> str:
+    """The origin of a polled device: ``modbus+tcp://h:502?unit=3`` -> ``modbus:h:502``."""
+    parts = urlsplit(connection)
+    protocol = parts.scheme.partition("+")[0]
+    if parts.hostname:
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return f"{protocol}:{host}:{parts.port or 502}"
+    return f"{protocol}:{parts.path}"
+
+
+@dataclass(slots=True)
+class Member:
+    """A device or gateway as the tree sees it. ``points``: rows into the reading arrays."""
+
+    subject: str
+    site: str
+    place: str
+    parent: str
+    points: Ids
+    start: int
+    end: int
+    interval: int
+    members: int = 0
+
+
+class Reporting:
+    """The tree of one registry revision; ``ids`` gives the stable id of every point's name."""
+
+    def __init__(
+        self, registry: Registry | None = None, ids: Mapping[str, int] | None = None
+    ) -> None:
+        self._registry = registry
+        self._ids = ids or {}
+        self.devices: list[Member] = []
+        self.gateways: list[Member] = []
+        self.buses: dict[str, Member] = {}
+        if registry is not None:
+            self._build(registry)
+
+    def _build(self, registry: Registry) -> None:
+        points: dict[str, list[int]] = {}
+        for point in registry.points:
+            for device in {service.device for service in point.services}:
+                points.setdefault(device, []).append(self._ids[point.name])
+        self.devices = [_device(one, points.get(one.key, [])) for one in registry.devices.values()]
+        self.gateways = [
+            self._group(f"gateway:{one.id}", one.site) for one in registry.gateways.values()
+        ]
+        buses = dict.fromkeys(one.parent for one in self.devices if is_source(one.parent))
+        self.buses = {bus: self._group(bus, "") for bus in buses if bus}
+
+    def _group(self, subject: str, site: str) -> Member:
+        """A gateway or bus: all that report through it."""
+        under = [one for one in self.devices if one.parent == subject]
+        points = [one.points for one in under]
+        return Member(
+            subject=subject,
+            site=site or (under[0].site if under else ""),
+            place="",
+            parent="",
+            points=np.concatenate([np.empty(0, np.int32), *points]),
+            start=min((one.start for one in under), default=0),
+            end=max((one.end for one in under), default=NEVER),
+            interval=min((one.interval for one in under), default=0),
+            members=len(under),
+        )
+
+    def watch(self, rule: Rule) -> list[Member]:
+        """Whom an absence rule watches; sources are not listed, they tell of themselves."""
+        registry, ids = self._registry, self._ids
+        if registry is None:
+            return []
+        target, select = silence_of(rule).target, rule.select
+        if target == "device":
+            return [
+                one
+                for one in self.devices
+                if select.takes_place(one.site, one.place.partition("/")[2], registry)
+                and in_service(one.place, registry)
+            ]
+        if target == "gateway":
+            return [one for one in self.gateways if select.takes_place(one.site, "", registry)]
+        if target in {"source", "channel"}:
+            return []
+        members: list[Member] = []
+        for point in registry.points:
+            place = f"{point.site}/{point.place}"
+            if not in_service(place, registry) or not select.takes(point, registry):
+                continue
+            for service in point.services:
+                members.append(  # noqa: PERF401 a nested comprehension hides the two levels
+                    Member(
+                        subject=point.name,
+                        site=point.site,
+                        place=place,
+                        parent=f"device:{service.device}",
+                        points=np.array([ids[point.name]], np.int32),
+                        start=service.start,
+                        end=service.end,
+                        interval=round(service.interval * 1000),
+                    )
+                )
+        return members
+
+    def members(self, subject: str) -> int:
+        """How many devices an origin stands for."""
+        for one in self.gateways:
+            if one.subject == subject:
+                return one.members
+        if subject in self.buses:
+            return self.buses[subject].members
+        if is_source(subject) and is_push(subject):
+            return sum(one.members for one in self.gateways)
+        return 0
+
+    def whereabouts(self, subject: str) -> tuple[str, str]:
+        """Site and place (``site/place``) of an origin, "" where it has none."""
+        bus = self.buses.get(subject)
+        if bus is not None:
+            return bus.site, ""
+        for one in (*self.devices, *self.gateways):
+            if one.subject == subject:
+                return one.site, one.place
+        return "", ""
+
+
+def is_source(origin: str) -> bool:
+    return bool(origin) and not origin.startswith(OWN)
+
+
+def is_push(source: str) -> bool:
+    return not source.startswith((*POLLED, CHANNEL))
+
+
+def in_service(place: str, registry: Registry) -> bool:
+    found = registry.places.get(place)
+    return found is not None and found.state == "in-service"
+
+
+def _device(device: Device, points: Sequence[int]) -> Member:
+    return Member(
+        subject=f"device:{device.key}",
+        site=device.site,
+        place=f"{device.site}/{device.place}",
+        parent=f"gateway:{device.gateway}" if device.gateway else bus_of(device.connection),
+        points=np.array(points, np.int32),
+        start=device.start,
+        end=device.end,
+        interval=round(device.interval * 1000),
+    )
+
+
+def silence_of(rule: Rule) -> Silence:
+    if not isinstance(rule.settings, Silence) or rule.settings.target not in TARGETS:
+        raise TypeError(f"rule {rule.id} of kind {rule.kind} has no absence settings")
+    return rule.settings
