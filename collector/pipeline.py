@@ -86,7 +86,8 @@ class IntakeLoop:
     def _run(self) -> None:
         busy = False
         while True:
-            self._ready.wait()
+            if not self._stopping.is_set():  # it may have been set before what is cleared below
+                self._ready.wait()
             if busy and not self._stopping.is_set():
                 self._stopping.wait(self._linger)
             self._ready.clear()

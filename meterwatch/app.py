@@ -28,9 +28,12 @@ from collector.registry import PointTable, renames, table
 from collector.telemetry import Telemetry
 from meterwatch import fleet as fleets
 from meterwatch import wiring
+from meterwatch.http_status import HttpStatus
 
 ROOMS: Final = ("intake", "archive", "account", "judge")
 DRAIN_SECONDS: Final = 10.0
+MAX_BYTES: Final = {"archive": 16 << 20}
+"""Of journal taken at once: larger commits cost the archive less, and nobody waits for it."""
 WATCH_SECONDS: Final = 2.0
 
 
@@ -42,7 +45,7 @@ class Options:
     only: frozenset[str] = frozenset(ROOMS)
     journal: Mapping[str, Any] = field(default_factory=dict)
     linger: Mapping[str, float] = field(
-        default_factory=lambda: {"archive": 1.0, "account": 1.0, "judge": 0.05}
+        default_factory=lambda: {"archive": 0.5, "account": 0.5, "judge": 0.05}
     )
 
 
@@ -63,23 +66,31 @@ class Program:
         self.intake = IntakeLoop(self.journal, self._normaliser(self.table), telemetry)
         self.folds = {
             name: FoldLoop(
-                name, build, self.journal, telemetry, linger=self.options.linger.get(name, 0.05)
+                name,
+                build,
+                self.journal,
+                telemetry,
+                linger=self.options.linger.get(name, 0.05),
+                max_bytes=MAX_BYTES.get(name, 4 << 20),
             )
             for name, build in wiring.folds(self).items()
             if name in self.options.only
         }
         self.sources: dict[str, Source] = {}
-        self.http: Any = None
+        self.http: HttpStatus | None = None
         self.started = asyncio.Event()
 
     # --- life -------------------------------------------------------------------------------
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run until ``stopping`` is set, then stop gracefully."""
-        for fold in self.folds.values():
+        outbox = wiring.outbox(self) if "judge" in self.options.only else None
+        for fold in self.folds.values():  # after the outbox: it begins with what is open now
             fold.start()
         self.intake.start()
         tasks = await self._start_tasks()
+        if outbox is not None:
+            tasks.append(asyncio.create_task(outbox.run(), name="outbox"))
         self.telemetry.event(
             "running",
             sites=len(self.fleet.registry.sites),
@@ -96,6 +107,8 @@ class Program:
         finally:
             stop_wait.cancel()
             await self._stop(tasks)
+            if outbox is not None:
+                outbox.close()
 
     async def _start_tasks(self) -> list[asyncio.Task[None]]:
         tasks: list[asyncio.Task[None]] = []
@@ -107,18 +120,28 @@ class Program:
             ]
             tasks.append(asyncio.create_task(self._tick(), name="tick"))
             tasks.append(asyncio.create_task(self._watch(), name="watch"))
-        if "judge" in self.options.only:
-            outbox = wiring.outbox(self)
-            if outbox is not None:
-                tasks.append(asyncio.create_task(outbox.run(), name="outbox"))
         listen = self.fleet.settings.program.listen
         if listen:
-            from meterwatch.http_status import HttpStatus
-
-            self.http = HttpStatus(self.telemetry.exposition, self.health)
-            host, _, port = listen.rpartition(":")
-            await self.http.start(host, int(port))
+            await self._listen(listen)
         return tasks
+
+    async def _listen(self, listen: str) -> None:
+        """Serve /metrics and /healthz. A port that is taken must not keep readings out: it is
+        said, and the program goes on without them."""
+        http = HttpStatus(self.telemetry.exposition, self.health)
+        host, _, port = listen.rpartition(":")
+        try:
+            await http.start(host, int(port))
+        except OSError as fault:
+            self.telemetry.event(
+                "metrics and health are not served",
+                level="error",
+                listen=listen,
+                reason=fault.strerror or str(fault),
+                todo="change listen in meterwatch.toml, or stop what uses the port",
+            )
+            return
+        self.http = http
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         self.telemetry.event("stopping")

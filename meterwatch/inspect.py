@@ -54,6 +54,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "rule": ("rule", "规则"),
     "where": ("where", "位置"),
     "since": ("since", "开始"),
+    "until": ("until", "结束"),
+    "worst": ("worst", "极值"),
     "state": ("state", "状态"),
     "id": ("id", "编号"),
     "first": ("first", "首次"),
@@ -116,8 +118,9 @@ def print_status(folder: Path, lang: str) -> None:
     reader = ArchiveReader(data / "archive.db")
     try:
         stats = reader.stats()
+        readings = stats.stored.sealed_rows + stats.stored.run_rows
         console.print(
-            f"{word('archive', lang)}: {stats.stored.sealed_rows + stats.stored.run_rows:,} {word('readings', lang)},"
+            f"{word('archive', lang)}: {readings:,} {word('readings', lang)},"
             f" {stats.file_bytes / 2**20:.1f} MB"
         )
         console.print(_devices(fleet.registry, reader, zone, lang))

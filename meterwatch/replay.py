@@ -4,18 +4,29 @@ readings."""
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from adapters.journals.sqlite import SqliteJournal
 from adapters.sources.payload import PayloadDecoder
 from adapters.stores.archive import REPLAYED
 from adapters.stores.archive_reader import ArchiveReader
-from collector.model import Entry, Mark
+from collector.alerts import LEVEL_LABELS, Alert, Level
+from collector.model import Batch, Entry, Mark, Segments
 from collector.normalise import normalise
 from collector.registry import table
 from collector.telemetry import Telemetry
-from meterwatch.fleet import parse, read_files
+from meterwatch.decode import Numbering
+from meterwatch.fleet import Fleet, parse, read_files, registry_of, rules_of
+from meterwatch.inspect import DAY_MS, moment, word
+from meterwatch.transfer import span
+from rules.engine import Engine
 
 REPLAYABLE: Final = "mqtt-json"
 
@@ -68,3 +79,70 @@ def _gateway(kind: str, origin: str) -> str | None:
     if origin.startswith("gateway:"):
         return origin.removeprefix("gateway:")
     return named or None
+
+
+def print_replay(folder: Path, start: str, end: str, lang: str) -> None:
+    """What today's rules say of the readings stored in ``[start, end)``. Silence cannot be
+    replayed, because the archive does not hold when a reading was received: rules of the kind
+    ``absence`` say nothing here."""
+    fleet = parse(read_files(folder))
+    low, high = span(fleet, start, end)
+    zone = ZoneInfo(fleet.settings.program.zone)
+    grid = Table(
+        *(word(key, lang) for key in ("level", "rule", "where", "since", "until", "worst"))
+    )
+    found = replayed(fleet, folder / fleet.settings.program.data / "archive.db", low, high)
+    for alert in sorted(found.values(), key=lambda one: (one.started, one.id)):
+        rule = fleet.rules.rules[alert.rule]
+        grid.add_row(
+            LEVEL_LABELS[Level(alert.level)][0 if lang == "zh" else 1],
+            rule.title_zh if lang == "zh" else rule.title,
+            alert.subject,
+            moment(alert.started, zone),
+            moment(alert.resolved, zone) if alert.resolved else "",
+            f"{alert.worst:g}",
+        )
+    Console().print(grid if found else word("nothing", lang))
+
+
+def replayed(fleet: Fleet, archive: Path, low: int, high: int) -> dict[str, Alert]:
+    """Alerts by id. A day of readings is judged at a time."""
+    reader = ArchiveReader(archive)
+    try:
+        names = reader.point_names()
+        ids = {name: number for number, name in enumerate(names) if name}
+        points = Numbering()
+        points(names)
+        engine = Engine(registry_of, rules_of, points, lambda: ["replay"])
+        engine.apply(1, fleet.files.registry_revision(low))
+        engine.apply(2, fleet.files.rules_revision(low))
+        found: dict[str, Alert] = {}
+        wanted = [ids[one.name] for one in fleet.registry.points if one.name in ids]
+        for seq, batch in enumerate(_days(reader, wanted, low, high), start=3):
+            engine.apply(seq, batch)
+            found |= engine.changes().alerts
+        return found
+    finally:
+        reader.close()
+
+
+def _days(reader: ArchiveReader, points: list[int], low: int, high: int) -> Iterator[Batch]:
+    """Stored readings, a day in each batch, in order of time, as if received when measured."""
+    newest = [reader.latest(point) for point in points]
+    last = max((int(one.time[0]) for one in newest if len(one)), default=low - 1)
+    first = [reader.after(point, low - 1, 1) for point in points]
+    begin = min((int(one.time[0]) for one in first if len(one)), default=high)
+    for day in range(begin, min(high, last + 1), DAY_MS):
+        parts = [(p, reader.read(p, day, min(day + DAY_MS, high))) for p in points]
+        parts = [(p, series) for p, series in parts if len(series)]
+        if not parts:
+            continue
+        time_ = np.concatenate([series.time for _, series in parts])
+        order = np.argsort(time_, kind="stable")
+        yield Batch(
+            np.concatenate([np.full(len(s), p, np.int32) for p, s in parts])[order],
+            time_[order],
+            np.concatenate([series.value for _, series in parts])[order],
+            np.concatenate([series.quality for _, series in parts])[order],
+            Segments.one(len(order), 0, int(time_[order[0]])),
+        )

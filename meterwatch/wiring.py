@@ -23,6 +23,7 @@ from collector.ports import Fold, Source
 from collector.registry import PointTable, Registry, table
 from collector.settings import MqttSource, NotifierSettings, Settings, secret
 from meterwatch import fleet as fleets
+from meterwatch import logs
 from rules.engine import Engine
 from rules.messages import wording
 
@@ -211,7 +212,9 @@ _CHANNELS: Final[Mapping[str, Callable[[Program, NotifierSettings], Any]]] = {"a
 
 
 def _secret(folder: Path, where: Any) -> str:
-    return secret(where, lambda name, kind: fleets.secret_reader(name, kind, folder))
+    text = secret(where, lambda name, kind: fleets.secret_reader(name, kind, folder))
+    logs.hide(text)
+    return text
 
 
 def _imported(module: str) -> Any:

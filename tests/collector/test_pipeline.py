@@ -80,6 +80,21 @@ def test_a_source_going_down_stands_between_the_readings_before_and_after(
     assert kinds == ["Batch", "SourceState", "Batch"]
 
 
+def test_stopping_in_the_middle_of_a_delivery_ends(
+    journal: SqliteJournal, telemetry: Telemetry
+) -> None:
+    """``stop`` at any moment relative to the intake's own steps, by many attempts."""
+    for number in range(200):
+        intake = IntakeLoop(journal, lambda batch: batch, telemetry)
+        intake.start()
+        intake.submit(Delivery(one(number), Urgency.PUSH))
+        stopper = threading.Thread(target=intake.stop, daemon=True)
+        stopper.start()
+        stopper.join(30)
+        assert not stopper.is_alive(), "hangs"
+    assert values(journal) == list(range(200)), "what was submitted was appended"
+
+
 def test_near_the_bound_backfill_is_refused_first_and_told(
     tmp_path: Path, telemetry: Telemetry
 ) -> None:

@@ -220,6 +220,21 @@ def test_what_was_refused_is_taken_in_after_mending(ran: Path) -> None:
         assert program.stop() == 0
 
 
+def test_replay_says_what_the_judge_said(ran: Path) -> None:
+    """Today's rules over stored readings raise the alerts that were raised live."""
+    every = _output(["alerts", "list", str(ran), "--all"])
+    again = _output(["replay", str(ran), "--start", "2020-01-01", "--end", "2100-01-01"])
+    for title in ("too high", "spike", "jump"):
+        assert again.count(title) == every.count(title)
+    assert again.count("plant-") > 5
+    assert "尖峰" in _output(
+        ["replay", str(ran), "--start", "2020-01-01", "--end", "2100-01-01", "--lang", "zh"]
+    )
+    bad = CliRunner().invoke(app, ["replay", str(ran), "--start", "monday", "--end", "2100-01-01"])
+    assert bad.exit_code == 1
+    assert "monday" in bad.stderr
+
+
 def _exported(fleet: Path, point: str) -> str:
     out = fleet / "out.csv"
     CliRunner().invoke(app, ["export", str(fleet), "--out", str(out), "--point", point])
