@@ -66,7 +66,12 @@ async def _started(program: str, folder: Path, port: int) -> asyncio.subprocess.
     config = _configuration(folder, port)
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
-        program, "-c", str(config), stdout=quiet, stderr=quiet
+        program,
+        "-c",
+        str(config),
+        stdout=quiet,
+        stderr=quiet,
+        start_new_session=True,  # Ctrl-C at the terminal is for us: it outlives the draining
     )
     ended = asyncio.create_task(process.wait())
     try:

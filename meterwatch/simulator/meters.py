@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -64,6 +65,8 @@ class Meter:
     distort: Callable[[str, float], float] = lambda _, number: number
     asked: int = 0
     """Questions so far."""
+    answers: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Questions answered with values so far, by function and address."""
     gate: asyncio.Event | None = None
     """With ``SLOW``: the answer waits for this instead of ``delay``."""
     _words: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -241,7 +244,10 @@ class MeterServer:
         elif trouble is Trouble.EXCEPTION:
             connection.send(number, _refusal(frame, meter.exception))
         else:
-            connection.send(number, self._reply(meter, frame))
+            answer = self._reply(meter, frame)
+            connection.send(number, answer)
+            if answer[1] == frame[1] and not connection.transport.is_closing():
+                meter.answers[frame[1], int.from_bytes(frame[2:4], "big")] += 1
 
     def _reply(self, meter: Meter, frame: bytes) -> bytes:
         unit, function = frame[0], frame[1]
