@@ -18,7 +18,7 @@ from adapters.sources.payload import PayloadDecoder
 from adapters.stores.archive import REPLAYED
 from adapters.stores.archive_reader import ArchiveReader
 from collector.alerts import LEVEL_LABELS, Alert, Level
-from collector.model import Batch, Entry, Mark, Segments
+from collector.model import Batch, Entry, Mark, Segments, Times
 from collector.normalise import normalise
 from collector.registry import table
 from collector.telemetry import Telemetry
@@ -144,5 +144,13 @@ def _days(reader: ArchiveReader, points: list[int], low: int, high: int) -> Iter
             time_[order],
             np.concatenate([series.value for _, series in parts])[order],
             np.concatenate([series.quality for _, series in parts])[order],
-            Segments.one(len(order), 0, int(time_[order[0]])),
+            _timely(time_[order]),
         )
+
+
+def _timely(times: Times) -> Segments:
+    """Segments by which no row is late and none is ahead of its receipt: half a minute each,
+    received with its newest row."""
+    stop = np.append(np.flatnonzero(np.diff(times // 30_000)) + 1, len(times)).astype(np.int64)
+    none = np.zeros(len(stop), np.int32)
+    return Segments(stop, none, times[stop - 1], none.astype(np.bool_))
