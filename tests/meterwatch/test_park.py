@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import struct
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusIOException
 from pymodbus.framer import FramerType
 
 from adapters.profiles import load_profiles
 from collector.quantities import quantities
-from meterwatch.clock import SimulatedClock
+from meterwatch.clock import SimulatedClock, SystemClock
 from meterwatch.fleet import parse, read_files
+from meterwatch.simulator.broker import broker
 from meterwatch.simulator.curves import DAY, HOUR, MONDAY, SECOND, WEEK
 from meterwatch.simulator.opening import OpenPark, opened, write_folder
 from meterwatch.simulator.park import Event, Park, fitted, script, template
@@ -215,7 +222,7 @@ async def test_a_dead_slave_is_silent_and_its_neighbours_are_not(tmp_path: Path)
 
 async def test_the_folder_names_the_ports_that_answer(tmp_path: Path) -> None:
     there = park()
-    async with opened(there, tmp_path, 4711, listen=9999, interval="2s") as open_park:
+    async with opened(there, tmp_path, 4711, listen=9999, interval_s=2) as open_park:
         settings = tomllib.loads((tmp_path / "meterwatch.toml").read_text(encoding="utf-8"))
         assert settings["source"][0]["url"] == "mqtt://127.0.0.1:4711"
         assert settings["program"]["listen"] == "127.0.0.1:9999"
@@ -226,6 +233,73 @@ async def test_the_folder_names_the_ports_that_answer(tmp_path: Path) -> None:
             assert written["interval"] == "2s"
             if device.bus:
                 assert written["connection"] == open_park.servers[device.bus].url(device.unit)
+
+
+async def test_gateways_push_with_the_serials_that_hang_there(tmp_path: Path) -> None:
+    there = Park(SystemClock(), 7, hour=10)
+    async with broker(tmp_path / "broker") as running:
+        heard = Listener(running.port)
+        async with opened(there, tmp_path / "fleet", running.port) as open_park:
+            before = await heard.until(lambda row: row["from"] == ("gw-cement", "water-meter"))
+            there.exchange("cement/water-meter", "W2611907")
+            other = await heard.until(lambda row: row.get("serial") == "W2611907")
+            assert set(open_park.gateways) == {"gw-cement", "gw-hospital"}
+        heard.close()
+    assert before["serial"] == "W1905512"
+    assert other["device"] == "water-meter"
+    shown = there.value("cement", "water-meter", "water.volume", other["time"])
+    assert other["values"]["water.volume"] == pytest.approx(shown, abs=0.001)
+
+
+async def test_a_silent_gateway_keeps_what_it_reads_and_sends_it_later(tmp_path: Path) -> None:
+    there = Park(SystemClock(), 7, hour=10)
+    async with broker(tmp_path / "broker") as running:
+        heard = Listener(running.port)
+        async with opened(there, tmp_path / "fleet", running.port) as open_park:
+            gateway = open_park.gateways["gw-hospital"]
+            await heard.until(lambda row: row["device"] == "gas-meter")
+            there.silence("gw-hospital")
+            while len(gateway.kept) < 10:
+                await heard.until(lambda row: row["device"] == "air-meter")
+            kept = gateway.kept[0].time
+            there.unsilence("gw-hospital")
+            late = await heard.until(lambda r: r["time"] == kept and r["device"] == "gas-meter")
+        heard.close()
+    assert late["backfill"] is True
+    assert gateway.lost == 0
+
+
+class Listener:
+    """Every reading that anybody publishes, with its message's ``backfill`` and whom it is
+    ``from``: gateway and device."""
+
+    def __init__(self, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._rows: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "listener")
+        self._client.on_connect = lambda c, *_: c.subscribe("meterwatch/v1/+/readings", 1)
+        self._client.on_message = lambda _c, _u, m: loop.call_soon_threadsafe(
+            self._took, m.topic.split("/")[2], m.payload
+        )
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def _took(self, gateway: str, payload: bytes) -> None:
+        message = json.loads(payload)
+        for row in message["readings"]:
+            told = {"backfill": message["backfill"], "from": (gateway, row["device"])}
+            self._rows.put_nowait(row | told)
+
+    async def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The next reading that is wanted."""
+        async with asyncio.timeout(30):
+            while not wanted(row := await self._rows.get()):
+                pass
+        return row
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
 
 
 async def test_the_folder_has_no_fault_and_serves_every_place(tmp_path: Path) -> None:
