@@ -170,9 +170,10 @@ def test_what_comes_late_far_back_leaves_the_present_alone(world: World) -> None
     books.close()
 
 
-def test_the_newest_reading_may_be_corrected(world: World) -> None:
+@pytest.mark.parametrize("wrong", [3, 9])
+def test_the_newest_reading_may_be_corrected(world: World, wrong: float) -> None:
     books = world.books()
-    books.apply([world.registry([METER]), world.entry(batch(0, every_quarter(1, 2, 9)))])
+    books.apply([world.registry([METER]), world.entry(batch(0, every_quarter(1, 2, wrong)))])
     books.commit()
     books.apply([world.entry(batch(0, every_quarter(4, first=2)))])
     books.commit()
