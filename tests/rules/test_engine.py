@@ -285,3 +285,20 @@ def test_a_replaced_device_is_not_silent_after_its_last_day() -> None:
         "20 closed device:s/old",
         "25 firing device:s/new",
     ]
+
+
+def test_a_new_device_has_its_whole_window_from_when_it_was_entered() -> None:
+    rules = (
+        '[[rule]]\nid = "d"\nkind = "absence"\ntarget = "device"\nwindow = "5m"\n'
+        'level = "red"\ntitle = "t"\n'
+    )
+    fleet = Fleet(registry({device("a"): ["power.active"]}), rules)
+    engine = fleet.engine()
+    fleet.registries["two"] = registry({device(name): ["power.active"] for name in "ab"})
+    said: list[str] = []
+    for minute in range(0, 40, 2):
+        if minute == 20:
+            engine.apply(1, fleet.registry_revision("two"))
+        engine.apply(1, Tick(T0 + minute * MINUTE))
+        said += [f"{minute} {one.data['subject']}" for one in engine.changes().transitions]
+    assert said == ["6 device:s/a", "26 device:s/b"]
