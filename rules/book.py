@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any, Final
 
 from collector.alerts import (
@@ -214,9 +213,9 @@ class Book:
     # --- memory -----------------------------------------------------------------------------
 
     def kept(self) -> dict[str, Any]:
-        """Memory as plain values."""
+        """Memory, as values that msgspec writes."""
         return {
-            "open": [asdict(alert) for alert in self.open.values()],
+            "open": list(self.open.values()),
             "episodes": listed(self._episodes),
             "late": self.late.kept(),
             "silences": self._silences,

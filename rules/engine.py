@@ -156,8 +156,11 @@ class Engine:
         enter(rule, subject, step, origin, found)
 
     def _tick(self, seq: int, time: int) -> None:
-        for said in self._tree.tick(time):
-            self._hear(seq, said)
+        heard = self._tree.tick(time)
+        for said in heard:
+            if said.what != "attached":
+                self._hear(seq, said)
+        self._attach(seq, [said for said in heard if said.what == "attached"])
         if self._late_moved:
             self._late_moved = False
             for stack in self._stacks.values():
@@ -178,18 +181,20 @@ class Engine:
             self._book.fire(seq, rule, subject, step, self._tree.members(subject))
         elif said.what == "over":
             self._book.end(seq, rule.id, subject, Step(0, 0, said.time, said.since, 0.0, silent))
-        elif said.what == "gone":
-            self._book.close(seq, rule.id, subject, said.time, "no longer in service")
         else:
-            cause = self._silent_alert(said.cause) if said.cause else None
-            self._book.attach(seq, rule.id, subject, cause, said.time)
+            self._book.close(seq, rule.id, subject, said.time, "no longer in service")
 
-    def _silent_alert(self, subject: str) -> Alert | None:
-        """The absence alert of an origin; of several, that of the first rule."""
+    def _attach(self, seq: int, heard: Sequence[Said]) -> None:
+        """Give alerts their causes, once all of this tick fired."""
+        if not heard:
+            return
+        causes: dict[str, Alert] = {}
         for alert in self._book.open.values():
-            if alert.subject == subject and alert.kind == "absence":
-                return alert
-        return None
+            if alert.kind == "absence":
+                causes.setdefault(alert.subject, alert)  # of several, that of the first rule
+        for said in heard:
+            cause = causes.get(said.cause)
+            self._book.attach(seq, said.rule.id, said.subject, cause, said.time)
 
     # --- fences -----------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from collector.alerts import FOUND_LATE, FoundLate, Transition
@@ -156,11 +156,11 @@ class Late:
         rename(self._open, old, new)
 
     def kept(self) -> dict[str, Any]:
-        """Memory as plain values."""
+        """Memory, as values that msgspec writes."""
         return {
             "found": listed(self._found),
-            "open": [asdict(entry) for entry in self._open.values()],
-            "bursts": {origin: asdict(burst) for origin, burst in self._bursts.items()},
+            "open": list(self._open.values()),
+            "bursts": self._bursts,
         }
 
     def take_back(self, state: Mapping[str, Any]) -> None:

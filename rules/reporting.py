@@ -61,6 +61,8 @@ class Reporting:
         self.devices: list[Member] = []
         self.gateways: list[Member] = []
         self.buses: dict[str, Member] = {}
+        self._by_subject: dict[str, Member] = {}
+        self._under: dict[str, list[Member]] = {}
         if registry is not None:
             self._build(registry)
 
@@ -70,15 +72,20 @@ class Reporting:
             for device in {service.device for service in point.services}:
                 points.setdefault(device, []).append(self._ids[point.name])
         self.devices = [_device(one, points.get(one.key, [])) for one in registry.devices.values()]
+        self._under = {}
+        for one in self.devices:
+            self._under.setdefault(one.parent, []).append(one)
         self.gateways = [
-            self._group(f"gateway:{one.id}", one.site) for one in registry.gateways.values()
+            self._group(f"gateway:{known.id}", known.site) for known in registry.gateways.values()
         ]
         buses = dict.fromkeys(one.parent for one in self.devices if is_source(one.parent))
         self.buses = {bus: self._group(bus, "") for bus in buses if bus}
+        everybody = (*self.devices, *self.gateways, *self.buses.values())
+        self._by_subject = {one.subject: one for one in everybody}
 
     def _group(self, subject: str, site: str) -> Member:
         """A gateway or bus: all that report through it."""
-        under = [one for one in self.devices if one.parent == subject]
+        under = self._under.get(subject, [])
         points = [one.points for one in under]
         return Member(
             subject=subject,
@@ -131,24 +138,17 @@ class Reporting:
 
     def members(self, subject: str) -> int:
         """How many devices an origin stands for."""
-        for one in self.gateways:
-            if one.subject == subject:
-                return one.members
-        if subject in self.buses:
-            return self.buses[subject].members
+        one = self._by_subject.get(subject)
+        if one is not None:
+            return one.members
         if is_source(subject) and is_push(subject):
-            return sum(one.members for one in self.gateways)
+            return sum(gateway.members for gateway in self.gateways)
         return 0
 
     def whereabouts(self, subject: str) -> tuple[str, str]:
         """Site and place (``site/place``) of an origin, "" where it has none."""
-        bus = self.buses.get(subject)
-        if bus is not None:
-            return bus.site, ""
-        for one in (*self.devices, *self.gateways):
-            if one.subject == subject:
-                return one.site, one.place
-        return "", ""
+        one = self._by_subject.get(subject)
+        return (one.site, one.place) if one is not None else ("", "")
 
 
 def is_source(origin: str) -> bool:

@@ -61,6 +61,8 @@ class _Watched:
     members: list[Member]
     back: dict[str, int] = field(default_factory=dict)
     """When a parent came back after a silence of its own, by subject."""
+    parents: dict[str, list[str]] = field(default_factory=dict)
+    """Of points: the devices that served them, in turn."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,8 @@ class Tree:
         for rule in order:
             watched = _Watched(rule, silence_of(rule), self._who.watch(rule))
             watched.back = back.get(rule.id, {})
+            for one in watched.members:
+                watched.parents.setdefault(one.subject, []).append(one.parent)
             self._rules.append(watched)
 
     def drop(self, rule: str) -> None:
@@ -282,7 +286,7 @@ class Tree:
             return ""
         parent = parents.get(subject, "")
         if target == "point":
-            found = [one.parent for one in watched.members if one.subject == subject]
+            found = watched.parents.get(subject, [])
             parent = next((one for one in found if one in firing), found[-1] if found else "")
             if parent not in firing:
                 parent = parents.get(parent, "")
@@ -291,7 +295,7 @@ class Tree:
     # --- memory -----------------------------------------------------------------------------
 
     def kept(self) -> dict[str, Any]:
-        """Memory as plain values."""
+        """Memory, as values that msgspec writes."""
         return {
             "tick": self._tick,
             "began": self._began,
