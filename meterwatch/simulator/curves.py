@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from operator import itemgetter
 from typing import Final, Protocol
 
 SECOND: Final = 1000
@@ -154,38 +155,38 @@ def _calendar(moment: float) -> tuple[int, int, float]:
 class Timeline:
     """A setting over time: ``first`` until the first change, then what each change says.
 
-    It only grows at its end, so that a reading of the past stays what it was.
+    It only grows at its end, so that a reading of the past stays what it was. A park that plays
+    its script for weeks has thousands of changes; looking one up does not get slower.
     """
 
     def __init__(self, first: float = 1.0) -> None:
-        self.first = first
-        self.changes: tuple[tuple[int, float], ...] = ()
+        self.times: list[int] = []
+        """When each change came, UTC ms."""
+        self.settings = [first]
+        """What held before the first change, then what each change says."""
 
     def at(self, t: int) -> float:
-        value = self.first
-        for since, setting in self.changes:
-            if since > t:
-                break
-            value = setting
-        return value
+        return self.settings[bisect_right(self.times, t)]
 
     def turn(self, since: int, setting: float) -> None:
         """From ``since`` on (UTC ms, not before the last change) it is ``setting``."""
-        if self.changes and since < self.changes[-1][0]:
+        if self.times and since < self.times[-1]:
             raise ValueError("a timeline only grows at its end")
-        self.changes = (*self.changes, (since, setting))
+        self.settings.append(setting)
+        self.times.append(since)
 
     def followed(self, t: int, seconds: float) -> float:
         """What follows this setting with a first-order lag of ``seconds``, at ``t``: a furnace
         cooling down, an analyser's line filling."""
-        value, target, since = self.first, self.first, None
-        for change, setting in self.changes:
-            if change > t:
-                break
+        now = bisect_right(self.times, t)
+        # What was turned fifty time constants ago has long arrived, to the last bit.
+        start = bisect_right(self.times, t - round(50_000 * seconds))
+        value, since = self.settings[start], None
+        for change in range(start, now):
             if since is not None:
-                value = _approach(value, target, change - since, seconds)
-            target, since = setting, change
-        return value if since is None else _approach(value, target, t - since, seconds)
+                value = _approach(value, self.settings[change], self.times[change] - since, seconds)
+            since = self.times[change]
+        return value if since is None else _approach(value, self.settings[now], t - since, seconds)
 
 
 def _approach(value: float, target: float, elapsed_ms: int, seconds: float) -> float:
@@ -198,18 +199,25 @@ class Switched:
 
     flow: Flow
     setting: Timeline
+    _before: list[float] = field(default_factory=lambda: [0.0], repr=False, compare=False)
+    """Area up to each change, as far as anybody asked: the past does not change."""
 
     def at(self, t: int) -> float:
         return self.flow.at(t) * self.setting.at(t)
 
     def area(self, t: int) -> float:
-        total, setting, since = 0.0, self.setting.first, MONDAY
-        for change, following in self.setting.changes:
-            if change > t:
-                break
-            total += setting * (self.flow.area(change) - self.flow.area(since))
-            setting, since = following, change
-        return total + setting * (self.flow.area(t) - self.flow.area(since))
+        now = bisect_right(self.setting.times, t)
+        while len(self._before) <= now:
+            change = len(self._before) - 1
+            self._before.append(
+                self._before[change] + self._since(change, self.setting.times[change])
+            )
+        return self._before[now] + self._since(now, t)
+
+    def _since(self, change: int, t: int) -> float:
+        """Area from the beginning of the stretch before change number ``change`` up to ``t``."""
+        start = self.setting.times[change - 1] if change else MONDAY
+        return self.setting.settings[change] * (self.flow.area(t) - self.flow.area(start))
 
 
 @dataclass(frozen=True)
@@ -233,14 +241,13 @@ class Counter:
 
     def __init__(self, flow: Flow, opened: int, start: float = 0.0, per: float = 1.0) -> None:
         self._flow, self._per = flow, per
-        self._epochs: tuple[tuple[int, float], ...] = ((opened, start),)
+        self._epochs = [(opened, start)]
 
     def reset(self, t: int) -> None:
-        self._epochs = (*self._epochs, (t, 0.0))
+        """At ``t`` (UTC ms, not before the last reset) it shows zero."""
+        self._epochs.append((t, 0.0))
 
     def at(self, t: int) -> float:
-        opened, start = self._epochs[0]
-        for since, value in self._epochs[1:]:
-            if since <= t:
-                opened, start = since, value
+        epoch = bisect_right(self._epochs, t, key=itemgetter(0))
+        opened, start = self._epochs[max(0, epoch - 1)]
         return start + self._per * (self._flow.area(t) - self._flow.area(opened))

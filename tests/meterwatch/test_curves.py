@@ -217,3 +217,50 @@ def test_a_total_is_its_parts() -> None:
     total = Total(((2.0, one), (1.0, two)))
     assert total.at(TUESDAY_10) == 24
     assert total.area(TUESDAY_10 + HOUR) - total.area(TUESDAY_10) == pytest.approx(24)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 400_000), st.floats(0, 1)), max_size=12),
+    st.integers(0, 2_000_000),
+    st.floats(0.5, 60),
+)
+def test_a_lag_forgets_nothing_that_could_be_seen(
+    changes: list[tuple[int, float]], t: int, lag: float
+) -> None:
+    timeline = Timeline(1.0)
+    for since, setting in sorted(changes):
+        timeline.turn(since, setting)
+    value, target, since = 1.0, 1.0, 0
+    for change, setting in sorted(changes):
+        if change > t:
+            break
+        value = target + (value - target) * math.exp(-(change - since) / (1000 * lag))
+        target, since = setting, change
+    plain = target + (value - target) * math.exp(-(t - since) / (1000 * lag))
+    assert timeline.followed(t, lag) == pytest.approx(plain, abs=1e-12)
+
+
+def test_weeks_of_the_script_cost_no_more_than_a_minute_of_it() -> None:
+    flow = Switched(Load(((0, 60), (24, 60))), Timeline())
+    for change in range(20_000):
+        flow.setting.turn(TUESDAY_10 + change * 30 * SECOND, change % 2)
+    end = TUESDAY_10 + 20_000 * 30 * SECOND
+    flow.area(end)
+    asked = []
+    counted = Switched(CountedFlow(flow.flow, asked), flow.setting, flow._before)
+    assert counted.area(end) - counted.area(TUESDAY_10) == pytest.approx(20_000 / 2 * 0.5)
+    assert len(asked) == 4
+
+
+class CountedFlow:
+    """A flow that remembers who asked."""
+
+    def __init__(self, flow: Flow, asked: list[int]) -> None:
+        self._flow, self._asked = flow, asked
+
+    def at(self, t: int) -> float:
+        return self._flow.at(t)
+
+    def area(self, t: int) -> float:
+        self._asked.append(t)
+        return self._flow.area(t)
