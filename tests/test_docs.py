@@ -12,6 +12,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -46,24 +47,25 @@ def spans(page: Path) -> list[str]:
 def typed(page: Path) -> Iterator[list[str]]:
     """What ``page`` tells a reader to type, as words."""
     for block in [*blocks(page, "sh"), *blocks(page, "console")]:
-        joined = block.replace("\\\n", " ")
-        for line in joined.splitlines():
+        for line in block.replace("\\\n", " ").splitlines():
             if words := shlex.split(line.removeprefix("$ "), comments=True):
                 yield words
+
+
+def mentioned(page: Path) -> Iterator[list[str]]:
+    """Commands that ``page`` speaks of in a sentence, without all of their arguments."""
     for span in spans(page):
         if span.startswith(("meterwatch ", "make ")):
-            yield span.split()
+            yield shlex.split(span)
 
 
-def parse(words: list[str]) -> None:
-    """Let the command line of the program parse ``words``; exits or raises where it cannot."""
-    command = typer.main.get_command(load_cli())
-    while hasattr(command, "commands"):
-        assert words, f"{command.name} needs a command"
-        assert words[0] in command.commands, f"there is no `meterwatch {words[0]}`"
-        command, words = command.commands[words[0]], words[1:]
-    if words:  # a command named alone in a sentence needs no arguments
-        command.make_context(str(command.name), list(words), resilient_parsing=False)
+def command(words: list[str]) -> tuple[Any, list[str]]:
+    """The command of the program that ``words`` name, and what follows."""
+    found: Any = typer.main.get_command(load_cli())
+    while hasattr(found, "commands") and words:
+        assert words[0] in found.commands, f"there is no `{found.name} {words[0]}`"
+        found, words = found.commands[words[0]], words[1:]
+    return found, words
 
 
 def load_cli() -> typer.Typer:
@@ -83,13 +85,23 @@ def test_what_a_page_tells_to_type_exists(page: Path) -> None:
     for words in typed(page):
         program = Path(words[0]).name
         if program == "meterwatch":
-            parse([word for word in words[1:] if word not in {"KIND", "DIR", "..."}])
+            found, arguments = command(words[1:])
+            found.make_context(found.name, list(arguments))  # exits where it cannot be parsed
         elif program == "make":
             assert words[1] in goals(), words
         elif program == "cp":
             assert (ROOT / words[-2]).exists(), words
-        elif program == ".venv/bin/pre-commit":
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_that_a_page_speaks_of_exist(page: Path) -> None:
+    for words in mentioned(page):
+        if words[0] == "make":
+            assert words[1] in goals(), words
             continue
+        found, arguments = command(words[1:])
+        options = {name for option in found.params for name in option.opts}
+        assert {word for word in arguments if word.startswith("--")} <= options, words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
