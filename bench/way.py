@@ -164,7 +164,7 @@ def _run(
             threading.Event().wait(0.2)
         took = time.monotonic() - started
         cpu = _cpu(process) - cpu
-        if program.stop() != 0:  # drains the folds
+        if program.stop(pid=process.pid) != 0:  # drains the folds
             raise RuntimeError(program.tail())
         watcher.stop()
     return _figures(plan, folder, sent, watcher, took, cpu, rate, sync_delay)

@@ -88,9 +88,10 @@ class RunningProgram:
         self.process.wait()
         self._reader.join()
 
-    def stop(self, timeout: float = DEADLINE) -> int:
-        """SIGTERM and wait: the graceful end. Returns the exit code."""
-        self.process.terminate()
+    def stop(self, timeout: float = DEADLINE, *, pid: int | None = None) -> int:
+        """SIGTERM (to ``pid`` where a tracer stands between) and wait: the graceful end.
+        Returns the exit code."""
+        os.kill(pid or self.process.pid, signal.SIGTERM)
         try:
             code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
