@@ -19,6 +19,7 @@ from collector.alerts import ATTACHED, CLOSED, FIRING, RESOLVED, Alert, Level, T
 from collector.registry import Registry
 from meterwatch.demo.words import LEVEL_STYLES, SHOWN, Speaker
 from meterwatch.fleet import Fleet
+from meterwatch.inspect import REASONS_ZH
 from meterwatch.simulator.park import Event
 from rules.ruleset import RuleSet
 
@@ -122,8 +123,18 @@ class Course:
         for row in reversed(self._readers.archive.refused(limit=20)):
             if self._new("refused", row.origin, row.reason, row.detail):
                 origin = self._speaker.origin(origins[row.origin])
-                text = self._speaker.say("refused", origin=origin, detail=row.detail)
+                detail = self._speaker.choose(row.detail, self._reason_zh(row.reason, row.detail))
+                text = self._speaker.say("refused", origin=origin, detail=detail)
                 self.lines.append(Line(now, "✗", text, "magenta"))
+
+    def _reason_zh(self, reason: str, detail: str) -> str:
+        """Details are written in English, for whoever mends the cause; who they are about
+        stands first in them."""
+        told = REASONS_ZH.get(reason, reason)
+        device = self._registry.devices.get(detail.partition(" ")[0])
+        if device is None:
+            return told
+        return f"{self.place(f'{device.site}/{device.place}')}，{told}（{device.key}）"
 
     def _oddities(self, now: int) -> None:
         names = self._readers.books.points()
@@ -158,7 +169,7 @@ class Course:
         return self._speaker.choose(known.title, known.title_zh) if known else rule
 
     def place(self, point: str) -> str:
-        """Site and place of a point's name."""
+        """Site and place of a name that begins with them."""
         site, place = point.split("/")[:2]
         names = self._registry.sites.get(site), self._registry.places.get(f"{site}/{place}")
         said = [self._speaker.choose(one.name, one.name_zh) for one in names if one is not None]

@@ -209,7 +209,7 @@ class Demo:
         alerts = sorted(readers.alerts.alerts(), key=lambda one: one.started)
         late = sorted(readers.alerts.found_late(), key=lambda one: one.start)
         rules = {one.rule for one in alerts} | {one.rule for one in late}
-        missing = self._missing(rules, account, readers.books.anomalies())
+        missing = self.missing(rules, account, readers.books.anomalies())
         missing += self._broken(on.program)
         data = on.program.data
         return Summary(
@@ -222,7 +222,7 @@ class Demo:
             files={name: (data if name.endswith(".db") else self.folder) / name for name in FILES},
         )
 
-    def _missing(self, rules: set[str], account: Tally, odd: Sequence[Oddity]) -> list[str]:
+    def missing(self, rules: set[str], account: Tally, odd: Sequence[Oddity]) -> list[str]:
         """What should have come of the events that were played, and did not."""
         if self.interrupted or self.seconds < WHOLE_S:
             return []

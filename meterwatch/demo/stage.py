@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from collector.ports import Clock
@@ -104,9 +106,33 @@ def logged(path: Path) -> Iterator[None]:
             logs.configure()
 
 
+def command() -> str:
+    """How the reader can type our own command: as it was typed, unless the shell finds it."""
+    typed = Path(sys.argv[0])
+    return (
+        str(typed)
+        if typed.name == "meterwatch" and not shutil.which("meterwatch")
+        else "meterwatch"
+    )
+
+
 def console() -> Console:
-    """Standard output; wide enough for tables where nobody says how wide it is."""
-    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+    """Standard output; where it is no terminal, without colours and wide enough for tables."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(width=_PLAIN_WIDTH, highlight=False, force_terminal=False, color_system=None)
+
+
+def in_columns(out: Console, rows: Sequence[tuple[str, ...]], indent: int = 2) -> None:
+    """Print rows aligned, the first column bold and never cut or wrapped by us: it is to be
+    copied."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        line = Text(" " * indent)
+        for at, cell in enumerate(row):
+            gap = "" if at == len(row) - 1 else " " * (widths[at] - cell_len(cell) + 2)
+            line.append(cell + gap, style="" if at else "bold")
+        out.print(line, soft_wrap=True)
 
 
 # --- the park alone
@@ -124,15 +150,14 @@ async def simulate(folder: Path, speaker: Speaker, out: Console) -> None:
     with interruption() as interrupted:
         async with park_open(folder, clock, listen=listen) as (park, _):
             out.print(Text(speaker.say("park.open", folder=folder)))
-            grid = Table.grid(padding=(0, 2, 0, 2))
-            for command, key in (
-                (f"meterwatch run {folder}", "try.run"),
-                (f"meterwatch status {folder}", "try.status"),
-                (f"meterwatch alerts list {folder}", "try.alerts"),
-                (f"curl http://127.0.0.1:{listen}/metrics", "try.metrics"),
-            ):
-                grid.add_row(Text(command, style="bold"), speaker.say(key))
-            out.print(grid)
+            ours, where = command(), shlex.quote(str(folder))
+            typed = {
+                f"{ours} run {where}": "try.run",
+                f"{ours} status {where}": "try.status",
+                f"{ours} alerts list {where}": "try.alerts",
+                f"curl http://127.0.0.1:{listen}/metrics": "try.metrics",
+            }
+            in_columns(out, [(line, speaker.say(key)) for line, key in typed.items()])
             out.print(Text(speaker.say("park.ends"), style="dim"))
             await _over_and_over(park, clock, interrupted, told)
 

@@ -4,6 +4,7 @@ where the data lies, what to try next. Every figure is read from the files or co
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,13 @@ from adapters.state.books_reader import BooksReader
 from collector.alerts import Alert, FoundLate, Level
 from collector.registry import Registry
 from meterwatch.demo.course import Course
+from meterwatch.demo.stage import command, in_columns
 from meterwatch.demo.tally import Tally
 from meterwatch.demo.words import AMOUNTS, LEVEL_STYLES, SITES, Speaker, amount, unit_of
 from meterwatch.inspect import REASONS_ZH
 
+_WIDE: Final = 100
+"""Terminal cells from which on a warning takes one line."""
 FILES: Final = ("archive.db", "alerts.db", "books.db", "journal.db", "demo.log")
 
 
@@ -120,28 +124,38 @@ class Writer:
         if not summary.alerts and not summary.late:
             self._plain(say("no_warnings"))
             return
-        grid = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for key in ("level", "what", "where", "began", "fired", "over"):
+        stacked = self._console.width < _WIDE
+        grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for key in ("level", "what", *(() if stacked else ("where",)), "began", "fired", "over"):
             grid.add_column(say(key), no_wrap=key in {"level", "began", "fired", "over"})
+
+        def row(level: int, what: Text, where: str, *times: str) -> None:
+            place = [] if stacked else [where]
+            if stacked:
+                what.append(f"\n{where}", style="dim")
+            name = Text(speaker.level(level), style=LEVEL_STYLES[Level(level)])
+            grid.add_row(name, what, *place, *times)
+
         for alert in summary.alerts:
-            data = self._course.told.get(alert.id, {})
             what = Text(self._course.title(alert.rule))
             if alert.cause:
                 cause = next((one for one in summary.alerts if one.id == alert.cause), None)
                 title = self._course.title(cause.rule) if cause else alert.cause
                 what.append(f"\n  {say('because', title=title)}", style="dim")
+            where = speaker.where(self._course.told.get(alert.id, {}))
             over = speaker.clock(alert.resolved) if alert.resolved else say("still")
-            times = speaker.clock(alert.started), speaker.clock(alert.fired), over
-            grid.add_row(self._level(alert.level), what, speaker.where(data), *times)
-        for entry in summary.late:
-            grid.add_row(
-                self._level(entry.level),
-                self._course.title(entry.rule),
-                self._course.place(entry.subject),
-                speaker.clock(entry.start),
-                say("late"),
-                speaker.clock(entry.end),
+            row(
+                alert.level,
+                what,
+                where,
+                speaker.clock(alert.started),
+                speaker.clock(alert.fired),
+                over,
             )
+        for late in summary.late:
+            what, where = Text(self._course.title(late.rule)), self._course.place(late.subject)
+            times = speaker.clock(late.start), say("late"), speaker.clock(late.end)
+            row(late.level, what, where, *times)
         self._print(grid)
 
     def _used(self, amounts: Mapping[str, Mapping[str, float]], registry: Registry) -> None:
@@ -159,38 +173,35 @@ class Writer:
 
     def _files(self, files: Mapping[str, Path]) -> None:
         self._heading("data")
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        for name, path in files.items():
-            size = f"{_bytes(path) / 1024:,.0f} KB"
-            grid.add_row(str(path), Text(size, justify="right"), self._speaker.say(f"file.{name}"))
-        self._print(grid)
+        rows = [
+            (str(path), f"{_bytes(path) / 1024:>7,.0f} KB", self._speaker.say(f"file.{name}"))
+            for name, path in files.items()
+        ]
+        in_columns(self._console, rows)
 
     def _next(self, folder: Path) -> None:
         self._heading("next")
         lang = " --lang zh" if self._speaker.lang == "zh" else ""
+        where = shlex.quote(str(folder))
         url = '"modbus+tcp://192.0.2.10:502?unit=1"'
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        for command, key in (
-            (f"meterwatch status {folder}{lang}", "try.status"),
-            (f"meterwatch alerts list {folder} --all{lang}", "try.alerts"),
-            (f"meterwatch refused {folder}{lang}", "try.refused"),
-            (f"meterwatch probe {url}{lang}", "try.probe"),
-            ("meterwatch simulate park", "try.simulate"),
-        ):
-            grid.add_row(Text(command, style="bold"), self._speaker.say(key))
-        self._print(grid)
+        typed = {
+            f"status {where}{lang}": "try.status",
+            f"alerts list {where} --all{lang}": "try.alerts",
+            f"refused {where}{lang}": "try.refused",
+            f"probe {url}{lang}": "try.probe",
+            "simulate park": "try.simulate",
+        }
+        rows = [(f"{command()} {line}", self._speaker.say(key)) for line, key in typed.items()]
+        in_columns(self._console, rows)
 
     # --- parts
 
     def _table(self, first: str, **numbers: bool) -> Table:
-        grid = Table(box=SIMPLE_HEAD, pad_edge=False)
+        grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
         grid.add_column(self._speaker.say(first))
         for key in numbers:
             grid.add_column(self._speaker.say(key), justify="right")
         return grid
-
-    def _level(self, level: int) -> Text:
-        return Text(self._speaker.level(level), style=LEVEL_STYLES[Level(level)])
 
     def _heading(self, key: str) -> None:
         self._console.print()

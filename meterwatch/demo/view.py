@@ -26,7 +26,7 @@ from meterwatch.demo.words import LEVEL_STYLES, SHOWN, SITES, Shown, Speaker, am
 
 STALE_MS: Final = 3_500
 """A value older than three and a half polls is shown as what it is: no data."""
-_SPARKS: Final = "▁▂▃▄▅▆▇█"
+_SPARKS: Final = "▁▂▃▄▅▆"
 _SPARK_CELLS: Final = 10
 _WIDE: Final = 118
 """Terminal cells from which on panels have room for a small curve beside each value."""
@@ -159,7 +159,7 @@ class Page:
     def _plant(self, site: str, frame: Frame) -> Panel:
         found = self._registry.sites[site]
         alerts = [alert for alert in self._course.in_force if alert.site == site]
-        grid = Table.grid(expand=True, padding=(0, 1, 0, 0))
+        grid = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
         grid.add_column(no_wrap=True, ratio=1)
         grid.add_column(no_wrap=True, justify="right")
         wide = self._console.width >= _WIDE
@@ -175,6 +175,7 @@ class Page:
             title=name,
             title_align="left",
             box=ROUNDED,
+            padding=(0, 1) if wide else 0,
             border_style=self._worst_style(alerts),
         )
 
@@ -210,6 +211,8 @@ class Page:
             text.append(self._course.title(alert.rule))
             text.append(f"  {speaker.where(data)}  ", style="dim")
             text.append(speaker.say("since", time=speaker.clock(alert.started)), style="dim")
+            advice = speaker.choose(str(data.get("advice", "")), str(data.get("advice_zh", "")))
+            text.append(f"  → {advice}" if advice else "", style="italic dim")
             lines.append(text)
         if len(alerts) > most:
             left = len(alerts) - most + 1

@@ -35,9 +35,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "收到 {sent}   入库 {stored}   拒收 {refused}   数据积压 {backlog}",
     ),
     "in_gateways": ("waiting in gateways {kept}", "网关待补传 {kept}"),
-    "no_data": ("no data {seconds} s", "{seconds} 秒无数据"),
+    "no_data": ("silent {seconds} s", "{seconds} 秒无数据"),
     "since": ("since {time}", "{time} 起"),
-    "finishing": ("Everything is read and kept; now the account.", "采集结束，正在对账。"),
     # lines of the course
     "raised": ("{level}: {title}. {where}{measured}", "{level}：{title}。{where}{measured}"),
     "settled": ("Over: {title}. {where}", "解除：{title}。{where}"),
