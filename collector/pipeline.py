@@ -200,7 +200,8 @@ def merged(entries: Sequence[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
 
 class FoldLoop:
     """Drives one fold. ``build`` opens it from its file; ``linger`` seconds at least between
-    two turns under load; every ``durable_every`` seconds its cursor is fsynced and released."""
+    two turns under load; every ``durable_every`` seconds it commits whole, and a thread of its
+    own has that fsynced and released, so that no turn waits for the disk."""
 
     RETRY_SECONDS = 0.5
     PATIENCE = 3
@@ -259,7 +260,7 @@ class FoldLoop:
                 self._advance(fold.cursor())
                 if self._failures >= self.PATIENCE:
                     self._step_over(fold)
-                self._consume(fold)
+                self._consume_and_release(fold)
             except Exception as fault:  # noqa: BLE001 fenced off: the other folds go on, this one is built anew
                 self._failures += 1
                 self.healthy = False
@@ -272,9 +273,21 @@ class FoldLoop:
                 if fold is not None:
                     fold.close()
 
+    def _consume_and_release(self, fold: Fold) -> None:
+        ended = threading.Event()
+        releaser = threading.Thread(
+            target=self._keep_releasing, args=(fold, ended), name=f"sync-{self.name}", daemon=True
+        )
+        releaser.start()
+        try:
+            self._consume(fold)
+        finally:
+            ended.set()
+            releaser.join()
+        self._release(fold)
+
     def _consume(self, fold: Fold) -> None:
-        durable_at = time.monotonic()
-        released = fold.cursor()
+        whole_at, whole = time.monotonic(), self.seq
         while not self._stopping.is_set():
             if self._journal.wait(self.seq, min(1.0, self._durable_every)):
                 started = time.monotonic()
@@ -286,15 +299,22 @@ class FoldLoop:
                     self._advance(entries[-1][0])
                 self._tell(started)
                 self._stopping.wait(max(0.0, self._linger - (time.monotonic() - started)))
-            if self.seq > released and time.monotonic() - durable_at >= self._durable_every:
-                released = self._release(fold)
-                durable_at = time.monotonic()
-        self._release(fold)
+            if self.seq > whole and time.monotonic() - whole_at >= self._durable_every:
+                fold.commit(whole=True)
+                whole_at, whole = time.monotonic(), self.seq
+        fold.commit(whole=True)
 
-    def _release(self, fold: Fold) -> int:
-        fold.commit(durable=True)
-        self._journal.release(self.name, fold.cursor())
-        return fold.cursor()
+    def _keep_releasing(self, fold: Fold, ended: threading.Event) -> None:
+        while not ended.wait(self._durable_every):
+            try:
+                self._release(fold)
+            except TemporaryError as fault:  # a full disk: the journal keeps what it has
+                self._telemetry.event(
+                    "fold cannot be synced now", level="error", fold=self.name, reason=str(fault)
+                )
+
+    def _release(self, fold: Fold) -> None:
+        self._journal.release(self.name, fold.sync())
 
     def _step_over(self, fold: Fold) -> None:
         """The same place failed again and again: find the one entry that does it, and from now

@@ -132,7 +132,7 @@ class Fold(Protocol):
     """A consumer with memory: a function of the journal alone.
 
     It commits its state, its output and its cursor in one transaction of its own file, so that
-    a crash at any moment changes nothing. Driven by one thread.
+    a crash at any moment changes nothing. Driven by one thread (but see ``sync``).
     """
 
     name: str
@@ -143,9 +143,13 @@ class Fold(Protocol):
     def apply(self, entries: Sequence[tuple[int, Entry]]) -> None:
         """Take these entries, in order. May commit, or hold the effect until ``commit``."""
 
-    def commit(self, *, durable: bool = False) -> None:
-        """Commit everything applied so far with its cursor; with ``durable``, fsynced, so that
-        the journal may forget it."""
+    def commit(self, *, whole: bool = False) -> None:
+        """Commit what was applied. Memory and cursor may wait for a commit that is ``whole``, as
+        long as applying the entries since again would change nothing."""
+
+    def sync(self) -> int:
+        """Fsync what was committed, so that the journal may forget it; its cursor. Called from
+        a thread of its own, beside the one that drives."""
 
     def close(self) -> None: ...
 

@@ -146,6 +146,7 @@ def folds(program: Program) -> dict[str, Callable[[], Fold]]:
                 journal.point_ids,
                 journal.origin_names,
                 late_after=settings.program.late_after_ms,
+                pause=max(60_000, 10 * settings.program.tick_ms),
             ),
             program.telemetry,
             reset=reset,

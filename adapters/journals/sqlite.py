@@ -8,6 +8,7 @@ Promises:
 - No read transaction outlives a fetch, so the log can always be checkpointed.
 - Only what every registered consumer has released is deleted, in small steps that ride on the
   transaction of an append.
+- A release is a hint: it may be lost with the process, and is given again.
 - Several processes may append, read and release at once; SQLite's locks order them.
 
 It never interprets readings, and knows folds only by the name under which they release.
@@ -15,6 +16,7 @@ It never interprets readings, and knows folds only by the name under which they 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sqlite3
@@ -35,6 +37,8 @@ from collector.telemetry import Telemetry
 
 PAGE_BYTES: Final = 16384
 BUSY_MS: Final = 30_000
+WAL_LIMIT: Final = 32 << 20
+"""Bytes of log at which an append moves it into the file itself, if no release came to it."""
 TRIM_RECORDS: Final = 64
 """Records deleted at most in one append: a small step keeps the commit short."""
 KEEP_CORRUPT: Final = 256
@@ -83,6 +87,7 @@ class SqliteJournal:
         self._connections: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._news = threading.Condition()
+        self._releases: dict[str, int] = {}
         self._corrupt_seen: set[int] = set()
         self._appends = False
         self._ids: dict[str, dict[str, int]] = {"point": {}, "origin": {}}
@@ -104,6 +109,7 @@ class SqliteJournal:
                     connection.execute(
                         "INSERT INTO revision VALUES (?, ?, ?)", (entry.kind, seq, body)
                     )
+            self._write_releases(connection)
             self._trim(connection)
         last = int(seq or 0) if entries else self._last
         self._measure(connection)
@@ -113,13 +119,30 @@ class SqliteJournal:
         return last
 
     def release(self, consumer: str, seq: int) -> None:
+        with self._lock:
+            self._releases[consumer] = max(seq, self._releases.get(consumer, 0))
+        if not self._appends:
+            self._flush_releases()
+        self._checkpoint()
+
+    def _flush_releases(self) -> None:
         connection = self._connection()
         with self._lock, _temporary_faults(), _transaction(connection):
-            connection.execute(
-                "INSERT INTO consumer VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET"
-                " released = excluded.released WHERE excluded.released > released",
-                (consumer, seq),
-            )
+            self._write_releases(connection)
+
+    def _write_releases(self, connection: sqlite3.Connection) -> None:
+        """Releases ride on the next append, so that they cost no sync of their own."""
+        connection.executemany(
+            "INSERT INTO consumer VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET"
+            " released = excluded.released WHERE excluded.released > released",
+            self._releases.items(),
+        )
+        self._releases.clear()
+
+    def _checkpoint(self) -> None:
+        """Move the log into the file, in the thread of whoever released: appends do not wait."""
+        with _temporary_faults():
+            self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _trim(self, connection: sqlite3.Connection) -> None:
         """Delete a bounded number of the oldest records that every consumer released."""
@@ -293,7 +316,8 @@ class SqliteJournal:
 
     def consumers(self) -> dict[str, int]:
         """Who consumes, and up to where they released."""
-        return dict(self._connection().execute("SELECT name, released FROM consumer").fetchall())
+        found = dict(self._connection().execute("SELECT name, released FROM consumer").fetchall())
+        return found | self._releases
 
     def live_bytes(self) -> int:
         """Bytes in use of the journal's bound, as of the last append."""
@@ -301,6 +325,9 @@ class SqliteJournal:
 
     def close(self) -> None:
         """Close every thread's connection. Nothing may use the journal afterwards."""
+        if self._releases:
+            with contextlib.suppress(TemporaryError):  # a release is a hint
+                self._flush_releases()
         with self._lock:
             for connection in self._connections:
                 connection.close()
@@ -361,8 +388,8 @@ class SqliteJournal:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA cache_size = -2048")
-            connection.execute("PRAGMA wal_autocheckpoint = 512")
-            connection.execute("PRAGMA journal_size_limit = 16777216")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_LIMIT // PAGE_BYTES}")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
             self._local.connection = connection
             self._connections.append(connection)
         return connection

@@ -1,7 +1,7 @@
 """The judge's file and its fold: what the rules say, kept under stable ids.
 
 Promises: outputs (alerts, transitions, found-late) are committed at once; memory and cursor
-together, from time to time and at every durable commit. After a crash the journal is read again
+together, from time to time and at every whole commit. After a crash the journal is read again
 from that cursor, and because ids are derived from what they name, saying it again changes
 nothing. The outbox reads ``transition``; pages read through :class:`AlertsReader`. One writer.
 
@@ -28,7 +28,7 @@ from collector.ports import Journal
 from collector.telemetry import Telemetry
 
 SNAPSHOT_READINGS: Final = 400_000
-"""Readings after which memory is written even when no durable commit asks for it."""
+"""Readings after which memory is written even when no whole commit asks for it."""
 KEEP_ROWS: Final = 200_000
 """Ended alerts, transitions and found-late entries kept at least; older ones go."""
 _TIDY_EVERY: Final = 10_000
@@ -122,11 +122,11 @@ class Judge:
             if isinstance(entry, Batch):
                 self._readings += len(entry)
 
-    def commit(self, *, durable: bool = False) -> None:
-        """Commit what was said; with ``durable``, or after many readings, memory and cursor."""
+    def commit(self, *, whole: bool = False) -> None:
+        """Commit what was said; with ``whole``, or after many readings, memory and cursor."""
         changes = self._engine.changes()
         moved = self._seq > self._file.cursor
-        remember = moved and (durable or self._readings >= SNAPSHOT_READINGS)
+        remember = moved and (whole or self._readings >= SNAPSHOT_READINGS)
         if changes or remember:
             self._file.begin()
             run = self._file.connection.executemany
@@ -136,7 +136,7 @@ class Judge:
             self._tidy(len(changes.transitions) + len(changes.late))
             if remember:
                 self._remember()
-        self._file.commit(durable=durable)
+        self._file.commit()
         if remember:
             self._readings = 0
         self._count(len(changes.transitions), len(changes.late))
@@ -191,6 +191,10 @@ class Judge:
             if grown > 0:
                 telemetry.count(f"judge_{name}", grown)
             self._told[name] = value
+
+    def sync(self) -> int:
+        """Fsync what was committed; its cursor. From a thread of its own."""
+        return self._file.sync()
 
     def close(self) -> None:
         """Give the file back; what was not committed will be read again."""

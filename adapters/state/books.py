@@ -135,15 +135,19 @@ class Books:
                     self._recount(point)
             self._seq = seq
 
-    def commit(self, *, durable: bool = False) -> None:
+    def commit(self, *, whole: bool = False) -> None:  # noqa: ARG002 every commit is whole
         self._settle()
         if self._changed:
             self._file.begin()
             self._run("INSERT OR REPLACE INTO standing VALUES (0, ?)", (self._standing.save(),))
             self._history.compact(self._compact_rows)
         self._file.set_cursor(self._seq)
-        self._file.commit(durable=durable)
+        self._file.commit()
         self._changed = False
+
+    def sync(self) -> int:
+        """Fsync what was committed; its cursor. From a thread of its own."""
+        return self._file.sync()
 
     def close(self) -> None:
         self._file.close()

@@ -5,8 +5,9 @@ leaves the last commit. A file never follows a journal other than the one it was
 unless a person says so (``reset``). One thread (and one process) writes; readers open their own
 connection with :func:`open_reader`.
 
-An ordinary commit is atomic but may be lost with the machine's power; ``commit(durable=True)``
-returns only when an fsync covers it and everything before it, so that the journal may forget.
+A commit is atomic but may be lost with the machine's power; ``sync`` returns only when an fsync
+covers what was committed before it, so that the journal may forget. It is called from a thread
+of its own: neither an fsync nor the moving of the log into the file makes a commit wait.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collector.errors import ConfigurationError, Fault, TemporaryError
 BUSY_MS: Final = 10_000
 CACHE_KIB: Final = 2_048
 WAL_LIMIT: Final = 32 << 20
+"""Bytes of log at which a commit moves it into the file itself, if ``sync`` never came to it."""
 _META: Final = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID"
 # Errors of the machine, not of the program: the same commit may succeed later.
 _PASSING: Final = frozenset(
@@ -59,6 +61,8 @@ class FoldFile:
         )
         self._seq = 0
         self._committed = 0
+        self._synced = 0
+        self._syncing: sqlite3.Connection | None = None
         try:
             self._open(journal_identity, schema, version, reset, page_size)
         except sqlite3.DatabaseError as fault:
@@ -79,6 +83,7 @@ class FoldFile:
         run("PRAGMA synchronous = NORMAL")
         run(f"PRAGMA cache_size = -{CACHE_KIB}")
         run(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+        run(f"PRAGMA wal_autocheckpoint = {WAL_LIMIT // page_size}")
         run("PRAGMA mmap_size = 0")
         with self.transaction():
             run(_META)
@@ -135,8 +140,8 @@ class FoldFile:
         self.set("cursor", seq)
         self._seq = seq
 
-    def commit(self, *, durable: bool = False) -> None:
-        """Commit the open transaction, if any; with ``durable``, fsynced.
+    def commit(self) -> None:
+        """Commit the open transaction, if any.
 
         Raises ``TemporaryError`` when the machine refused (disk full, locked): the transaction
         is then rolled back, and what the fold holds in memory is ahead of its file. It repeats
@@ -150,24 +155,27 @@ class FoldFile:
             self.rollback()
             raise
         self._committed = self._seq
-        if durable:
-            self._sync()
 
-    def _sync(self) -> None:
-        # synchronous cannot change inside a transaction, so a second, tiny one is committed
-        # with FULL: its fsync of the WAL covers every frame written before.
-        run = self.connection.execute
-        try:
+    def sync(self) -> int:
+        """Have what was committed fsynced; the cursor that is safe. Any one thread, beside the
+        one that commits. Raises ``TemporaryError`` as ``commit`` does."""
+        seq = self._committed
+        if seq > self._synced:
             with _passing(self.path):
-                run("PRAGMA synchronous = FULL")
-                self.begin()
-                self.set("synced", self._committed)
-                run("COMMIT")
-        except TemporaryError:
-            self.rollback()
-            raise
-        finally:
-            run("PRAGMA synchronous = NORMAL")
+                if self._syncing is None:
+                    self._syncing = sqlite3.connect(
+                        self.path,
+                        timeout=BUSY_MS / 1000,
+                        isolation_level=None,
+                        check_same_thread=False,
+                    )
+                # A checkpoint begins by syncing the whole log; how far it then gets in moving
+                # it into the file does not matter here. Busy: somebody else's is under way.
+                run = self._syncing.execute
+                (busy, _, _) = run("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if not busy:
+                self._synced = seq
+        return self._synced
 
     def rollback(self) -> None:
         """Undo everything since the last commit."""
@@ -177,7 +185,7 @@ class FoldFile:
         self._seq = self._committed
 
     @contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit at the end, roll back on any exception. ``TemporaryError`` as in ``commit``."""
         self.begin()
         try:
@@ -186,12 +194,14 @@ class FoldFile:
         except BaseException:
             self.rollback()
             raise
-        self.commit(durable=durable)
+        self.commit()
 
     def close(self) -> None:
         """Give the file back; an open transaction is rolled back. May be repeated."""
         with suppress(sqlite3.ProgrammingError):  # closed before
             self.rollback()
+        if self._syncing is not None:
+            self._syncing.close()
         self.connection.close()
 
 

@@ -120,14 +120,14 @@ class Archive:
             if self._rows >= self._max_rows:
                 self.commit()
 
-    def commit(self, *, durable: bool = False) -> None:
+    def commit(self, *, whole: bool = False) -> None:  # noqa: ARG002 every commit is whole
         """Commit everything applied so far with its cursor. ``TemporaryError``: nothing was
         committed, what was applied is still held, call again."""
         if self._applied == self._file.cursor:
-            self._file.commit(durable=durable)
+            self._file.commit()
             return
         rows = self._rows
-        with self._file.transaction(durable=durable):
+        with self._file.transaction():
             expired = self._write(self._batches)
             self._keep_said()
             self._keep_names()
@@ -137,6 +137,10 @@ class Archive:
             self._file.set_cursor(self._applied)
         self._begin()
         self._tell(rows, expired)
+
+    def sync(self) -> int:
+        """Fsync what was committed; its cursor. From a thread of its own."""
+        return self._file.sync()
 
     def close(self) -> None:
         """Give the file back. What was not committed comes again from the journal."""

@@ -147,7 +147,7 @@ def test_killed_anywhere_it_ends_like_an_undisturbed_run(
         house.journal.append([entry])
     calm = house.judge("calm.db")
     calm.apply(house.journal.read(0, 1 << 30))
-    calm.commit(durable=True)
+    calm.commit(whole=True)
     calm.close()
 
     goal = house.journal.last()
@@ -163,13 +163,13 @@ def test_killed_anywhere_it_ends_like_an_undisturbed_run(
             case "commit":
                 judge.commit()
             case "durable":
-                judge.commit(durable=True)
+                judge.commit(whole=True)
                 assert judge.cursor() == seq
             case "kill":  # what was not committed is gone, as with kill -9
                 judge.close()
                 judge = house.judge()
                 seq = judge.cursor()
-    judge.commit(durable=True)
+    judge.commit(whole=True)
     judge.close()
     house.close()
     assert tables(house.folder / "alerts.db") == tables(house.folder / "calm.db")
@@ -180,7 +180,7 @@ def run(house: House, told: list[tuple[int, int, int, int]]) -> Path:
         house.journal.append([entry])
     judge = house.judge()
     judge.apply(house.journal.read(judge.cursor(), 1 << 30))
-    judge.commit(durable=True)
+    judge.commit(whole=True)
     judge.close()
     return house.folder / "alerts.db"
 
@@ -237,7 +237,7 @@ def test_outputs_are_there_before_memory_is(tmp_path: Path) -> None:
     judge.commit()
     assert judge.cursor() == 0
     assert len(AlertsReader(tmp_path / "alerts.db").alerts()) == 1
-    judge.commit(durable=True)
+    judge.commit(whole=True)
     assert judge.cursor() == house.journal.last()
     judge.close()
     house.close()
@@ -270,7 +270,7 @@ def test_what_is_over_is_forgotten_beyond_a_bound(
     for entry in house.journal.read(0, 1 << 30):
         judge.apply([entry])
         judge.commit()
-    judge.commit(durable=True)
+    judge.commit(whole=True)
     judge.close()
     house.close()
     reader = AlertsReader(tmp_path / "alerts.db")

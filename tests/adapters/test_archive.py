@@ -65,9 +65,9 @@ def reader(tmp_path: Path, build: Callable[..., Archive]) -> Iterator[ArchiveRea
         yield opened
 
 
-def catch_up(archive: Archive, journal: SqliteJournal, *, durable: bool = False) -> None:
+def catch_up(archive: Archive, journal: SqliteJournal, *, whole: bool = False) -> None:
     archive.apply(journal.read(archive.cursor(), 1 << 30))
-    archive.commit(durable=durable)
+    archive.commit(whole=whole)
 
 
 def readings(point: int, times: range, value: float = 1.0) -> Batch:
@@ -91,7 +91,7 @@ def test_it_goes_on_where_it_was(
     journal.append([readings(0, range(10, 20), 2.0)])
     archive = build()
     assert archive.cursor() == 3
-    catch_up(archive, journal, durable=True)
+    catch_up(archive, journal, whole=True)
     assert archive.cursor() == journal.last() == reader.stats().cursor
     assert reader.read(0, 0, 100).value.tolist() == [1.0] * 10 + [2.0] * 10
     assert reader.count_and_sum(NAMES[1], 0, 100) == (5, 5.0)
@@ -140,7 +140,7 @@ def test_a_full_disk_loses_nothing(
         archive.commit()
     assert archive.cursor() == 0
     archive._file.connection.execute("PRAGMA max_page_count = 1000000")
-    archive.commit(durable=True)
+    archive.commit(whole=True)
     assert archive.cursor() == 2
     assert reader.count_and_sum(0, 0, rows)[0] == rows
     assert [row.times for row in reader.refused()] == [1]
@@ -371,7 +371,7 @@ journal = SqliteJournal(folder / "journal.db", Telemetry())
 archive = Archive(folder / "archive.db", journal, Telemetry())
 while archive.cursor() < journal.last():
     archive.apply(journal.read(archive.cursor(), 1))
-    archive.commit(durable=archive.cursor() % 3 == 0)
+    archive.commit(whole=archive.cursor() % 3 == 0)
     print(json.dumps(archive.cursor()), flush=True)
 """
 

@@ -292,7 +292,7 @@ def test_without_a_commit_nothing_changed(world: World) -> None:
     assert books.cursor() == cursor
     assert world.reader().total(0, 0, HOUR) == 1
     books.apply(more)
-    books.commit(durable=True)
+    books.commit(whole=True)
     assert world.reader().total(0, 0, HOUR) == 3
     books.close()
 

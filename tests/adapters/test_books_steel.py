@@ -134,7 +134,7 @@ def test_shuffled_and_delivered_again_in_cuts_of_any_size(tmp_path: Path) -> Non
             books.close()  # as a crash does: what was not committed comes again
             books = world.books()
             books.apply(world.journal.read(books.cursor()))
-    books.commit(durable=True)
+    books.commit(whole=True)
     compared(world.reader(), of)
     books.close()
     world.close()

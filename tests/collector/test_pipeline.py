@@ -215,8 +215,11 @@ class SummingFold:
                 self._state["count"] += len(entry)
             self._state["cursor"] = seq
 
-    def commit(self, *, durable: bool = False) -> None:
+    def commit(self, *, whole: bool = False) -> None:
         self._file.update(self._state)
+
+    def sync(self) -> int:
+        return int(self._file["cursor"])
 
     def close(self) -> None:
         pass
