@@ -35,7 +35,9 @@ def run(*, seconds: float = 120, settle: float = 30) -> dict[str, Any]:
     """The figures."""
     folder = Path(tempfile.mkdtemp(prefix="meterwatch-edge-"))
     ours, theirs = multiprocessing.Pipe()
-    meters = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
+    meters = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(theirs,), daemon=True
+    )
     meters.start()
     try:
         _write_fleet(folder / "fleet", int(ours.recv()))

@@ -97,6 +97,18 @@ class Watcher:
         self._stop.set()
         self._thread.join()
 
+    def _opened(self) -> sqlite3.Connection | None:
+        """The alerts' file, once the program has made its tables."""
+        if not self.alerts.exists():
+            return None
+        connection = sqlite3.connect(f"file:{self.alerts}?mode=ro", uri=True)
+        try:
+            connection.execute("SELECT 1 FROM transition").fetchone()
+        except sqlite3.OperationalError:
+            connection.close()
+            return None
+        return connection
+
     def _run(self) -> None:
         last = 0
         connection: sqlite3.Connection | None = None
@@ -107,9 +119,9 @@ class Watcher:
             if turn % 25 == 1 and self.process.is_running():
                 self.rss.append((time.monotonic(), self.process.memory_info().rss))
             if connection is None:
-                if not self.alerts.exists():
+                connection = self._opened()
+                if connection is None:
                     continue
-                connection = sqlite3.connect(f"file:{self.alerts}?mode=ro", uri=True)
             rows = connection.execute(
                 "SELECT rowid, time FROM transition WHERE rowid > ? AND to_state = 'firing'"
                 " AND alert IN (SELECT id FROM alert WHERE kind = 'threshold')",
