@@ -40,4 +40,4 @@ def claim(folder: Path, *, empty: bool) -> None:
 
 
 def _fault(folder: Path, what: str) -> ConfigurationError:
-    return ConfigurationError(Fault(str(folder), 0, what, "give another folder with --folder"))
+    return ConfigurationError(Fault(str(folder), 0, what, "give another folder"))

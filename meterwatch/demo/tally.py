@@ -63,8 +63,9 @@ class Tally:
 
     @property
     def adds_up(self) -> bool:
-        """Line by line: a surplus here does not make good a gap there."""
-        return all(row.missing == 0 for row in self.rows)
+        """Line by line: a surplus here does not make good a gap there. Nor can more have been
+        heard than was answered."""
+        return self.unheard >= 0 and all(row.missing == 0 for row in self.rows)
 
 
 class Senders:

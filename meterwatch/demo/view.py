@@ -28,6 +28,8 @@ STALE_MS: Final = 3_500
 """A value older than three and a half polls is shown as what it is: no data."""
 _SPARKS: Final = "▁▂▃▄▅▆"
 _SPARK_CELLS: Final = 10
+_CELL_VALUES: Final = 3
+"""Seconds of the curve in one cell, at a reading a second."""
 _WIDE: Final = 118
 """Terminal cells from which on panels have room for a small curve beside each value."""
 _MOST_WARNINGS: Final = 5
@@ -110,7 +112,9 @@ class Page:
         self._registry = registry
         self._speaker = speaker
         self._live = Live(console=console, screen=True, auto_refresh=False)
-        self._history = {shown.point: deque[float](maxlen=_SPARK_CELLS) for shown in SHOWN}
+        self._history = {
+            shown.point: deque[float](maxlen=_SPARK_CELLS * _CELL_VALUES) for shown in SHOWN
+        }
         self._drawn: dict[str, int] = {}
 
     def lines(self, lines: Sequence[Line]) -> None:
@@ -189,8 +193,8 @@ class Page:
         if now - newest[0] > STALE_MS:
             gap = self._speaker.say("no_data", seconds=(now - newest[0]) // 1000)
             return label, Text(gap, style=style or "dim italic"), Text("")
-        value = Text(amount(newest[1], unit_of(shown.quantity)), style=style)
-        return label, value, Text(spark(self._history[shown.point]), style="dim cyan")
+        value = Text(amount(newest[1], unit_of(shown.quantity), steady=True), style=style)
+        return label, value, Text(spark([*self._history[shown.point]]), style="dim cyan")
 
     def _happened(self, rows: int) -> list[RenderableType]:
         lines: list[RenderableType] = []
@@ -253,10 +257,13 @@ class Page:
                 self._history[point].append(value)
 
 
-def spark(values: Sequence[float]) -> str:
-    """A curve of ``values``, one cell each, from zero to the largest."""
-    most = max(values, default=0.0)
-    if most <= 0:
-        return _SPARKS[0] * len(values)
+def spark(values: Sequence[float], each: int = _CELL_VALUES) -> str:
+    """A curve from zero to the largest of ``values``: one cell for the mean of ``each``, counted
+    from the newest."""
+    cells = [values[max(0, end - each) : end] for end in range(len(values), 0, -each)][::-1]
+    means = [sum(cell) / len(cell) for cell in cells]
+    most = max(means, default=0.0)
     top = len(_SPARKS) - 1
-    return "".join(_SPARKS[max(0, min(top, round(top * value / most)))] for value in values)
+    if most <= 0:
+        return _SPARKS[0] * len(means)
+    return "".join(_SPARKS[max(0, min(top, round(top * mean / most)))] for mean in means)

@@ -93,7 +93,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "level": ("level", "级别"),
     "what": ("what", "内容"),
     "where": ("where", "地点"),
-    "began": ("pending from", "条件成立"),
+    "began": ("pending", "条件成立"),
     "fired": ("fired", "发出"),
     "over": ("over", "解除"),
     "worst": ("worst", "最严重"),
@@ -249,9 +249,7 @@ class Speaker:
         if data.get("kind") == "rate":
             return ""  # a speed in units an hour says little of one leap
         unit = str(data.get("unit", ""))
-        label = self.choose(str(data.get("quantity_en", "")), str(data.get("quantity_zh", "")))
-        shown = f"{label} {amount(value, unit)}".strip()
-        return self.say("measured", value=shown, limit=amount(limit, unit))
+        return self.say("measured", value=amount(value, unit), limit=amount(limit, unit))
 
     def origin(self, origin: str, meters: int = 0) -> str:
         """Whoever can be silent as a whole, by its kind."""
@@ -262,12 +260,13 @@ class Speaker:
         return self.say(known[kind], name=name) if kind in known else origin
 
 
-def amount(value: float, unit: str) -> str:
-    """Four digits that matter, thousands apart, the unit as people write it."""
+def amount(value: float, unit: str, *, steady: bool = False) -> str:
+    """Four digits that matter, thousands apart, the unit as people write it. ``steady``: with
+    zeros at the end, so that a value which is shown again and again does not jump."""
     size = abs(value)
     digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3
     text = f"{value:,.{digits}f}"
-    if "." in text and size < 100:
+    if "." in text and (value == 0 or not steady):
         text = text.rstrip("0").rstrip(".")
     return f"{text} {unit.replace('m3', 'm³').replace('degC', '°C')}".rstrip()
 

@@ -283,11 +283,16 @@ def test_a_value_that_is_old_is_no_value(readers: Readers, fleet: Fleet) -> None
 
 
 @given(st.lists(st.floats(0, 1e9, width=32), max_size=12))
-def test_a_curve_has_one_cell_a_value_and_its_top_at_the_largest(values: list[float]) -> None:
-    drawn = spark(values)
+def test_a_curve_has_its_top_at_the_largest(values: list[float]) -> None:
+    drawn = spark(values, each=1)
     assert len(drawn) == len(values)
     if values and max(values) > 0:
         assert drawn[values.index(max(values))] == max(drawn)
+
+
+def test_a_curve_counts_its_cells_from_the_newest_value() -> None:
+    assert spark([100.0, 0.0, 0.0, 100.0, 100.0], each=2) == "▆▁▆"
+    assert spark([], each=3) == ""
 
 
 # --- the summary -----------------------------------------------------------------------------
@@ -312,6 +317,7 @@ def test_a_gap_is_not_made_good_by_a_surplus() -> None:
     assert Tally([gap, surplus]).whole.missing == 0
     assert not Tally([gap, surplus]).adds_up
     assert Tally([Row(MODBUS, 10, 9, 1)]).adds_up
+    assert not Tally([Row(MODBUS, 10, 9, 1)], unheard=-1).adds_up
 
 
 @pytest.mark.parametrize("width", [60, 80, 116])
@@ -401,11 +407,11 @@ def test_every_text_is_used() -> None:
 def test_a_transition_is_told_in_the_readers_language(speaker: Speaker) -> None:
     data = {
         "title": "No power", "title_zh": "断电", "site_name": "Works", "site_name_zh": "厂",
-        "place_name": "Stack", "place_name_zh": "排口", "quantity_en": "NMHC", "unit": "mg/m3",
-        "quantity_zh": "总烃", "value": 81.25, "limit": 70, "kind": "threshold",
+        "place_name": "Stack", "place_name_zh": "排口", "unit": "mg/m3",
+        "value": 81.25, "limit": 70, "kind": "threshold",
     }  # fmt: skip
-    en = ("No power", "Works, Stack", ": NMHC 81.25 mg/m³, limit 70 mg/m³")
-    zh = ("断电", "厂，排口", "：总烃 81.25 mg/m³，限值 70 mg/m³")
+    en = ("No power", "Works, Stack", ": 81.25 mg/m³, limit 70 mg/m³")
+    zh = ("断电", "厂，排口", "：81.25 mg/m³，限值 70 mg/m³")
     told = speaker.title(data), speaker.where(data), speaker.measured(data)
     assert told == (en if speaker is EN else zh)
     silent = {"subject": "gateway:gw", "kind": "absence", "value": 7.2, "rule": "r"}
