@@ -42,7 +42,7 @@ from meterwatch.demo.view import Frame, Page, spark
 from meterwatch.demo.words import AMOUNTS, SHOWN, WORDS, Speaker, amount
 from meterwatch.fleet import Fleet, parse, read_files
 from meterwatch.simulator.park import script, template
-from tests.programs import ROOT, eventually
+from tests.programs import ROOT, RunningProgram, eventually
 
 pytestmark = pytest.mark.timeout(150)
 SECONDS = 30
@@ -168,6 +168,29 @@ def test_ctrl_c_ends_a_live_demo_with_its_account(tmp_path: Path) -> None:
     assert "It adds up." in text
     assert "Ended early at your wish" in text
     assert "\x1b[?1049" not in text
+
+
+def test_the_park_alone_is_a_fleet_folder_until_ctrl_c(tmp_path: Path) -> None:
+    folder = tmp_path / "park"
+    simulate = (*COMMAND[:-1], "simulate")
+    with RunningProgram(folder, command=simulate) as park:
+        park.wait_for("Ctrl-C closes the park")
+        assert park.wait_for(f"run {folder}")
+        assert len(parse(read_files(folder)).registry.devices) == 31
+        park.process.send_signal(signal.SIGINT)
+        assert park.process.wait(30) == 0
+    assert "Traceback" not in park.tail()
+
+
+def test_the_demo_refuses_a_folder_that_is_somebodys(tmp_path: Path) -> None:
+    (tmp_path / "meterwatch.toml").write_text("precious")
+    refused = subprocess.run(
+        [*COMMAND, "--folder", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "left untouched" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert (tmp_path / "meterwatch.toml").read_text() == "precious"
 
 
 # --- played to its end -----------------------------------------------------------------------
