@@ -72,10 +72,8 @@ def run(*, seconds: float = 120, settle: float = 30) -> dict[str, Any]:
 def _write_fleet(fleet: Path, port: int) -> None:
     (fleet / "registry").mkdir(parents=True)
     (fleet / "meterwatch.toml").write_text(SETTINGS, encoding="utf-8")
-    parts = [
-        '[site]\nid = "edge"\nname = "edge"\nname_zh = "edge"\n'
-        'county = "620502"\nindustry = "C2319"\n'
-    ]
+    site = '[site]\nid = "edge"\nname = "edge"\nname_zh = "edge"\n'
+    parts = [f'{site}county = "620502"\nindustry = "C2319"\n']
     parts += [
         f'[[place]]\nid = "p{n}"\nname = "p{n}"\nname_zh = "p{n}"\n'
         f'[[device]]\nid = "m{n}"\nplace = "p{n}"\nprofile = "eastron-sdm630"\n'

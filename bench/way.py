@@ -192,13 +192,9 @@ def _write_fleet(plan: Plan, folder: Path, port: int) -> None:
 
 
 def _send(plan: Plan, port: int, rate: float, seconds: float) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.sender", "--port", str(port)]
-        + ["--seconds", str(seconds), "--rate", str(rate), "--points", str(plan.points)],
-        capture_output=True,
-        check=True,
-        text=True,
-    )
+    command = [sys.executable, "-m", "bench.sender", "--port", str(port)]
+    command += ["--seconds", str(seconds), "--rate", str(rate), "--points", str(plan.points)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -23,7 +23,6 @@ from tests.campaigns.traffic import Sent, Traffic, write_fleet
 from tests.programs import RunningProgram, eventually
 from tests.servers import Mosquitto
 
-
 DAY_MS = 86_400_000
 
 
@@ -86,7 +85,7 @@ def _subscribe_once(fleet: Path) -> None:
 
 
 def _settle(program: RunningProgram, fleet: Path, sent: list[Sent]) -> None:
-    expected = len({(name, time) for message in sent for name, time, _ in message.readings})
+    expected = len({(name, at) for message in sent for name, at, _ in message.readings})
     eventually(lambda: stored(fleet) >= expected, "the archive holds everything")
     program.wait_for("running")
     assert program.stop() == 0, program.tail()
@@ -121,8 +120,8 @@ def compare_archive(fleet: Path, sent: list[Sent]) -> int:
     """Every reading that was sent is stored once with its value, and nothing else."""
     expected: dict[str, dict[int, float]] = {}
     for message in sent:
-        for name, time, value in message.readings:
-            expected.setdefault(name, {})[time] = value
+        for name, at, value in message.readings:
+            expected.setdefault(name, {})[at] = value
     reader = ArchiveReader(fleet / "data" / "archive.db")
     for name, rows in expected.items():
         series = reader.read(name, 0, 2**62)

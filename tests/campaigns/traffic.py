@@ -2,8 +2,8 @@
 
 Message ``i`` is a pure function of ``(seed, start, i)``; times are event times one second apart,
 in the past but not late, so that two runs that get the same messages must come to the same
-archive, books and alerts whenever the messages arrive. Counters count 0.01 kWh and are reset now and then; concentrations climb over
-their limit and fall back.
+archive, books and alerts whenever the messages arrive. Counters count 0.01 kWh and are reset now
+and then; concentrations climb over their limit and fall back.
 """
 
 from __future__ import annotations

@@ -9,11 +9,10 @@ import asyncio
 import sys
 from pathlib import Path
 
-from meterwatch.logs import configure
-
 from collector.telemetry import Telemetry
 from meterwatch.app import Options, Program, run_until_signal
 from meterwatch.clock import SystemClock
+from meterwatch.logs import configure
 
 
 async def main() -> None:
