@@ -100,6 +100,17 @@ class EqualsADictionary(RuleBasedStateMachine):
     def open_again(self) -> None:
         self.store = SeriesStore(self.db, SMALL)
 
+    @rule(spans=st.dictionaries(points, st.tuples(times, times)))
+    def many_at_once(self, spans: dict[int, tuple[int, int]]) -> None:
+        asked = sorted(spans)
+        found = self.store.read_many(
+            np.array(asked, np.int32),
+            np.array([spans[point][0] for point in asked], np.int64),
+            np.array([spans[point][1] for point in asked], np.int64),
+        )
+        singly = [(p, *row) for p in asked for row in rows_of(self.store.read(p, *spans[p]))]
+        assert list(zip(*(column.tolist() for column in found), strict=True)) == singly
+
     @rule(point=points, time=times, n=st.integers(1, 5))
     def neighbours(self, point: int, time: int, n: int) -> None:
         mine = sorted((t, *row) for (p, t), row in self.good.items() if p == point)
