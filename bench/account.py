@@ -3,7 +3,9 @@
     python -m bench.account [COUNTERS] [ROWS]
 
 In order: batches of ROWS readings of COUNTERS counters, ten seconds apart, one commit a batch,
-as the fold's loop drives it. Late: every tenth batch comes after the nine that follow it.
+as the fold's loop drives it. Late: every tenth batch comes after the nine that follow it. One
+late: of each batch a poll was withheld and comes ten batches later; only these commits are
+counted. Again: each batch comes twice; only the second is counted.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def batches(counters: int, rows: int) -> list[Batch]:
     steps = np.cumsum(random.integers(0, 30, (polls, counters)), axis=0) + 10_000
     point = np.tile(np.arange(counters, dtype=np.int32), polls)
     at = 1_700_000_000_000 + np.repeat(np.arange(polls) * STEP_MS, counters)
-    value = steps.reshape(-1) * 0.01
+    value = np.asarray(steps.reshape(-1) * 0.01, np.float64)
     good = np.zeros(rows, np.uint8)
     return [
         Batch(
@@ -65,7 +67,19 @@ def batches(counters: int, rows: int) -> list[Batch]:
     ]
 
 
-def measured(name: str, counters: int, made: Iterable[Batch]) -> None:
+def part(of: Batch, low: int, high: int) -> Batch:
+    at = slice(low, high)
+    return Batch(
+        of.point[at],
+        of.time[at],
+        of.value[at],
+        of.quality[at],
+        Segments.one(high - low, 0, int(of.time[low])),
+    )
+
+
+def measured(name: str, counters: int, made: Iterable[Batch], every: int = 1) -> None:
+    """Drive the fold; the last of ``every`` so many batches is counted."""
     with tempfile.TemporaryDirectory() as folder:
         journal = SqliteJournal(Path(folder) / "journal.db", Telemetry())
         revision = Revision(0, "registry", "", {})
@@ -78,12 +92,15 @@ def measured(name: str, counters: int, made: Iterable[Batch]) -> None:
             begun, begun_cpu = time.perf_counter(), time.process_time()
             books.apply([(seq + i, batch), (seq + i, Tick(int(batch.time[-1])))])
             books.commit()
-            if i >= 5:  # the first ones meet every point for the first time
+            if (
+                i >= 5 * every and i % every == every - 1
+            ):  # the first ones meet every point for the first time
                 rows += len(batch)
                 commits.append(time.perf_counter() - begun)
                 spent += commits[-1]
                 cpu += time.process_time() - begun_cpu
-        books.commit(durable=True)
+        books.commit()
+        books.sync()
         size = (Path(folder) / "books.db").stat().st_size
         books.close()
         journal.close()
@@ -111,6 +128,12 @@ def main(arguments: list[str]) -> None:
     rows = int(arguments[1]) if len(arguments) > 1 else 20_000
     made = batches(counters, rows)
     measured("in order", counters, made)
+    again = [batch for batch in made for _ in range(2)]
+    measured("again", counters, again, 2)
+    withheld = []
+    for batch, old in zip(made[10:], made, strict=False):
+        withheld += [part(batch, counters, rows), part(old, 0, counters)]
+    measured("one late", counters, withheld, 2)
     late = [made[i] for low in range(0, len(made), 10) for i in [*range(low + 1, low + 10), low]]
     measured("a tenth late", counters, late)
 

@@ -7,9 +7,9 @@ commits. State, books and cursor change in one transaction.
 
 How: every counter reading goes into a history of this file's own (so that this fold depends on
 the journal alone). Readings that plainly follow are added by :class:`Standing`, many points at
-once. For anything else the stretch between the settled readings around it is accounted again
-from the history and its quarter-hours are written anew: the work is that of the stretch, not of
-the history. A reading with an impossible time is no reading of any time and is left out.
+once. For anything else the stretch between the settled readings around it is accounted with it
+and without it (:class:`Mender`), and the difference is added: the work is that of the stretch,
+not of the history. A reading with an impossible time is no reading of any time and is left out.
 
 A quarter-hour is **closed** once the clock of the journal (its ticks) is ``GRACE_MS`` past its
 end. One that is changed after that is counted as re-opened, once for each time that the clock
@@ -30,13 +30,13 @@ from adapters.state.books_reader import BooksReader
 from adapters.state.foldfile import FoldFile
 from adapters.state.ledger import SCHEMA as LEDGER_SCHEMA
 from adapters.state.ledger import Ledger
-from adapters.stores.columns import Rows, in_order, stacked
+from adapters.state.mending import ALWAYS, Mender
+from adapters.stores.columns import NO_ROWS, Rows, in_order, stacked
 from adapters.stores.series import SCHEMA as HISTORY_SCHEMA
 from adapters.stores.series import SeriesStore
 from collector.accounts.buckets import Quarters
 from collector.accounts.counters import (
     QUARTER_MS,
-    Account,
     Tail,
     Terms,
     account,
@@ -44,8 +44,8 @@ from collector.accounts.counters import (
     counting,
 )
 from collector.accounts.standing import NEVER, Standing
-from collector.model import Batch, Entry, Mask, Qualities, Quality, Revision, Tick, Times, Values
-from collector.ports import Journal, Series
+from collector.model import Batch, Entry, Mask, Quality, Revision, Tick
+from collector.ports import Journal
 from collector.registry import COUNTER, PointTable, Registry
 
 GRACE_MS: Final = 5 * 60_000
@@ -55,14 +55,6 @@ RULES: Final = 1
 VERSION: Final = 1
 SETTLE_ROWS: Final = 1 << 17
 COMPACT_ROWS: Final = 1 << 17
-APART_MS: Final = 6 * 3_600_000
-"""Late readings further apart than this are mended each by itself."""
-NEAR_MS: Final = 3_600_000
-"""How far around late readings the history is read at first; eightfold each time it is not
-enough, and everything beyond ``FAR_MS``."""
-FAR_MS: Final = 60 * 86_400_000
-_ALWAYS: Final = 1 << 62
-
 SCHEMA: Final = (
     HISTORY_SCHEMA
     + LEDGER_SCHEMA
@@ -109,6 +101,14 @@ class Books:
             self._seq = self._file.cursor
             closed = int(str(self._file.get("closed", NEVER)))
             self._ledger = Ledger(self._file.connection, closed)
+            self._mender = Mender(
+                self._file.connection,
+                self._history,
+                self._ledger,
+                self._standing,
+                self._terms,
+                self._stand,
+            )
             revision = journal.revision("registry", self._seq)
             self._resume(None if revision is None else parse(revision))
         except BaseException:
@@ -192,8 +192,9 @@ class Books:
         """The whole account of a point, anew from its history."""
         self._changed = True
         self._book(self._standing.release(np.array([point])))
-        of = self._account(point, self._history.read(point, NEVER, _ALWAYS), NEVER)
-        always = (NEVER, _ALWAYS)
+        series = self._history.read(point, NEVER, ALWAYS)
+        of = account(series.time, series.value, series.quality, self._terms[point])
+        always = (NEVER, ALWAYS)
         self._ledger.replace(point, of, self._scales(point), always, always)
         self._stand(point, of.tail)
 
@@ -239,20 +240,32 @@ class Books:
         self._fresh, self._fresh_rows = [], 0
         self._changed = True
         self._file.begin()
-        self._history.write(*rows)
-        rows = self._enter(rows)
+        late = rows.time <= self._standing.seen[rows.point]
+        if late.any():
+            self._mender.take(rows.take(late))
+            rows = rows.take(~late)
+        if not len(rows.point):
+            return
+        entered, rows = self._enter(rows)
         quarters, left = self._standing.take(*rows)
         self._book(self._standing.held(quarters, self._ledger.closed))
-        for point in left.tolist():
-            low, high = np.searchsorted(rows.point, (point, point + 1))
-            self._mend(point, rows.time[low:high])
+        slow: Mask = np.zeros(len(self._standing), np.bool_)
+        slow[left] = True
+        others = slow[rows.point]
+        plainly = rows.take(~others) if len(left) else rows
+        parts = [part for part in (entered, plainly) if len(part.point)]
+        if parts:
+            self._history.write(*stacked(parts))
+        if len(left):
+            self._mender.take_singly(rows.take(others))
 
-    def _enter(self, rows: Rows) -> Rows:
-        """Points of which nothing was known get their first anchor; returns the other rows."""
+    def _enter(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Points of which nothing was known get their first anchor; returns the rows up to it,
+        and the other rows."""
         head = rows.heads()
         new = self._standing.seen[rows.point[head]] == NEVER
         if not new.any():
-            return rows
+            return NO_ROWS, rows
         keep: Mask = np.ones(len(rows.point), np.bool_)
         stop = np.append(head[1:], len(keep))
         for low, high in zip(head[new].tolist(), stop[new].tolist(), strict=True):
@@ -266,7 +279,7 @@ class Books:
                 self._stand(point, of.tail)
                 self._standing.seen[point] = time[first]
                 keep[low : low + first + 1] = False
-        return rows.take(keep)
+        return rows.take(~keep), rows.take(keep)
 
     def _tick(self, time: int) -> None:
         closed = (time - GRACE_MS) // QUARTER_MS
@@ -282,60 +295,6 @@ class Books:
     def _book(self, quarters: Quarters) -> None:
         """Add to the books; group = point, whose present scale it is in."""
         self._ledger.add(quarters, self._standing.scale[quarters.group])
-
-    # --- mending
-
-    def _mend(self, point: int, times: Times) -> None:
-        """Account again around the readings at ``times``, which are in the history already."""
-        self._book(self._standing.release(np.array([point])))
-        cuts = np.flatnonzero(np.diff(times) > APART_MS)
-        for low, high in zip(np.append(0, cuts + 1), np.append(cuts, -1), strict=True):
-            self._mend_around(point, int(times[low]), int(times[high]))
-
-    def _mend_around(self, point: int, first: int, last: int) -> None:
-        """Account again from the settled reading before ``first`` to the one after ``last``
-        that is settled in the old account and in the new: beyond it the two are the same. The
-        quarter-hours that this stretch touches are accounted whole."""
-        back, ahead, newest = NEAR_MS, NEAR_MS, int(self._standing.seen[point])
-        while True:
-            low, high = max(first - back, NEVER), min(last + ahead, newest)
-            series = self._history.read(point, low, high + 1)
-            undecided = self._ledger.undecided(point, low, high + 1)
-            before = series.time[series.time < first]
-            before = before[counting(*_columns(series, len(before)), self._terms[point])]
-            before = _decided(before, undecided)
-            since = int(before[-1]) if len(before) else None
-            edge = (first if since is None else since) // QUARTER_MS
-            begin = before[before <= edge * QUARTER_MS][-1:]
-            if not len(begin) and low > NEVER and len(self._history.before(point, low, 1)):
-                back = min(back * 8, _ALWAYS) if back < FAR_MS else _ALWAYS
-                continue
-            of = self._account(point, series, int(begin[0]) if len(begin) else NEVER)
-            after = _decided(of.settled[of.settled > last], undecided)
-            until = int(after[0]) if len(after) else None
-            stop = _ALWAYS if until is None else -(-until // QUARTER_MS)
-            if high >= newest or (len(after) and int(after[-1]) >= stop * QUARTER_MS):
-                break
-            ahead *= 8
-        stretch = (NEVER if since is None else since, _ALWAYS if until is None else until)
-        self._ledger.replace(point, of, self._scales(point), (edge, stop), stretch)
-        if until is None:
-            self._stand(point, of.tail)
-
-    def _account(self, point: int, series: Series, begin: int) -> Account:
-        at = int(np.searchsorted(series.time, begin))
-        return account(series.time[at:], series.value[at:], series.quality[at:], self._terms[point])
-
-
-def _columns(series: Series, rows: int) -> tuple[Times, Values, Qualities]:
-    return series.time[:rows], series.value[:rows], series.quality[:rows]
-
-
-def _decided(times: Times, undecided: list[tuple[int, int]]) -> Times:
-    """Those of ``times`` that lie in no undecided stretch."""
-    for since, until in undecided:
-        times = times[(times <= since) | (times >= until)]
-    return times
 
 
 __all__ = ["Books", "BooksReader"]

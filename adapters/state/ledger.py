@@ -99,7 +99,7 @@ class Ledger:
         """What ``of`` says of the quarter-hours ``[low, high)``, and of the anomalies whose
         ``since`` is in ``[low, high)``, replaces what the tables say of them. ``scales`` by
         index of the service."""
-        self._replace_anomalies(point, of, *anomalies)
+        self.replace_anomalies(point, of, *anomalies)
         a = of.advances
         found = spread(a.service.astype(np.int64), a.start, a.end, a.steps, a.estimated)
         low, high = quarters
@@ -110,7 +110,8 @@ class Ledger:
                 found = together([found])
         self._replace_quarters(point, found, low, high)
 
-    def _replace_anomalies(self, point: int, of: Account, low: int, high: int) -> None:
+    def replace_anomalies(self, point: int, of: Account, low: int, high: int) -> None:
+        """Those of ``of`` whose ``since`` is in ``[low, high)`` replace what the table has."""
         self._db.execute(
             "DELETE FROM anomaly WHERE point = ? AND since >= ? AND since < ?", (point, low, high)
         )

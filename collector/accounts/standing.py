@@ -12,7 +12,7 @@ quarter-hour writes nothing; ``held`` says when it goes into the books.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,11 +40,24 @@ SAVED: Final = np.dtype(
 """What is kept of a point over a restart; the rest follows from the registry."""
 
 
+class Limits(NamedTuple):
+    """Of the service in which the anchor lies: columns, see ``counters.Terms``; ``half`` the
+    modulus."""
+
+    start: Times
+    end: Times
+    gap: Times
+    half: Times
+    per_ms: Values
+    quantum: Values
+
+
 class Standing:
     """Columns by point id: ``seen`` newest time of any reading (``NEVER``: none); ``time
-    steps`` the anchor; ``settled``: there is one and nothing is pending; ``quarter
-    quarter_steps measured estimated`` what is held of the newest quarter-hour (``NEVER``: none);
-    ``scale``: whatever number the caller gave to the scale of the anchor's service."""
+    steps`` the anchor (``time`` ``NEVER``: none); ``settled``: there is one and nothing is
+    pending; ``quarter quarter_steps measured estimated`` what is held of the newest
+    quarter-hour (``NEVER``: none); ``scale``: whatever number the caller gave to the scale of
+    the anchor's service."""
 
     def __init__(self) -> None:
         self._size = 0
@@ -57,6 +70,7 @@ class Standing:
         self.measured: Times = np.empty(0, np.int64)
         self.estimated: Times = np.empty(0, np.int64)
         self.scale: Times = np.empty(0, np.int64)
+        self._start: Times = np.empty(0, np.int64)
         self._end: Times = np.empty(0, np.int64)
         self._gap: Times = np.empty(0, np.int64)
         self._half: Times = np.empty(0, np.int64)
@@ -71,11 +85,12 @@ class Standing:
         if size <= self._size:
             return
         size = max(size, 2 * self._size, 64)
-        for name, first in (("seen", NEVER), ("quarter", NEVER), ("_quantum", 1)):
+        for name, first in (("seen", NEVER), ("time", NEVER), ("quarter", NEVER)):
             self._extend(name, size, first)
-        for name in ("time", "steps", "settled", "quarter_steps", "measured", "estimated"):
+        self._extend("_quantum", size, 1)
+        for name in ("steps", "settled", "quarter_steps", "measured", "estimated"):
             self._extend(name, size, 0)
-        for name in ("scale", "_end", "_gap", "_half", "_per_ms"):
+        for name in ("scale", "_start", "_end", "_gap", "_half", "_per_ms"):
             self._extend(name, size, 0)
         self._size = size
 
@@ -90,12 +105,24 @@ class Standing:
         the same ``scale``."""
         self.settled[point] = tail is not None and not tail.pending
         if tail is None:
+            self.time[point] = NEVER
             return
         terms = services[tail.service]
         self.time[point], self.steps[point], self.scale[point] = tail.time, tail.steps, scale
-        self._end[point], self._gap[point] = terms.end, terms.gap
+        self._start[point], self._end[point], self._gap[point] = terms.start, terms.end, terms.gap
         self._half[point], self._per_ms[point] = terms.modulus // 2, terms.per_ms
         self._quantum[point] = terms.quantum
+
+    def limits(self, ids: Ids) -> Limits:
+        """What bounds the counters ``ids``, all of which have an anchor."""
+        return Limits(
+            self._start[ids],
+            self._end[ids],
+            self._gap[ids],
+            self._half[ids],
+            self._per_ms[ids],
+            self._quantum[ids],
+        )
 
     def take(
         self, point: Ids, time: Times, value: Values, quality: Qualities

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -297,7 +299,59 @@ def test_without_a_commit_nothing_changed(world: World) -> None:
     books.close()
 
 
+def test_what_is_delivered_again_is_not_even_stored_again(world: World) -> None:
+    books = world.books()
+    rows = [*every_quarter(1, 2, 4), (3 * QUARTER, float("nan"), int(Quality.NO_VALUE))]
+    books.apply([world.registry([METER]), world.entry(batch(0, rows))])
+    books.apply([world.entry(Tick(24 * HOUR))])
+    books.commit()
+    before = stored(world)
+    books.apply([world.entry(batch(0, rows))])
+    books.commit()
+    assert stored(world) == before
+    books.close()
+
+
+def stored(world: World) -> list[tuple[object, ...]]:
+    """All quarter-hours, and how many readings the history holds."""
+    with closing(sqlite3.connect(world.folder / "books.db")) as db:
+        return [*db.execute("SELECT * FROM quarter"), *db.execute("SELECT sum(n) FROM run")]
+
+
 # --- against the reference
+
+
+def test_late_beside_what_the_books_took_for_a_glitch(world: World) -> None:
+    """100 .. 90 101: 90 was a glitch. With a 95 between the two it was a reset."""
+    meter = replace(METER, modulus=0)
+    rows: list[Reading] = [(0, 100, 0), (HOUR, 90, 0), (HOUR + 60_000, 101, 0), (2 * HOUR, 102, 0)]
+    one_by_one(world, meter, [*rows, (HOUR + 30_000, 95, 0)])
+
+
+def test_late_beside_a_reset_is_when_it_was_decided(world: World) -> None:
+    rows: list[Reading] = [(0, 100, 0), (HOUR, 2, 0), (HOUR + 60_000, 3, 0), (2 * HOUR, 4, 0)]
+    one_by_one(world, METER, [*rows, (HOUR + 30_000, 2.5, 0)])
+
+
+def test_late_in_a_service_of_which_nothing_counts_yet(world: World) -> None:
+    old, new = replace(METER, end=HOUR), replace(METER, start=HOUR, device="s/new")
+    fault = (HOUR + 60_000, 0, int(Quality.FAULT))
+    late = (HOUR + 30_000, 7, 0)
+    after = (HOUR + 90_000, 8, 0)
+    one_by_one(world, old, [(0, 1, 0), (HOUR - 5_000, 2, 0), fault, late, after], new)
+
+
+def one_by_one(world: World, meter: Service, rows: list[Reading], *later: Service) -> None:
+    services = (meter, *later)
+    books = world.books()
+    books.apply([world.registry(services)])
+    for i, row in enumerate(rows):
+        books.apply([world.entry(batch(0, [row]))])
+        books.commit()
+        reader = world.reader()
+        compared(reader, 0, rows[: i + 1], services)
+        reader.close()
+    books.close()
 
 
 def compared(reader: BooksReader, point: int, readings: list[Reading], services) -> None:
