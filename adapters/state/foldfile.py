@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from collector.errors import ConfigurationError, Fault, TemporaryError
 
@@ -27,8 +27,16 @@ WAL_LIMIT: Final = 32 << 20
 _META: Final = "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID"
 # Errors of the machine, not of the program: the same commit may succeed later.
 _PASSING: Final = frozenset(
-    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOMEM,
+    }
 )
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class FoldFile:
@@ -56,23 +64,23 @@ class FoldFile:
     ) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.connection = sqlite3.connect(
-            self.path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-        )
+        try:
+            self.connection = sqlite3.connect(
+                self.path,
+                timeout=BUSY_MS / 1000,
+                isolation_level=None,
+                check_same_thread=False,
+                factory=_Connection,
+            )
+        except sqlite3.OperationalError as fault:
+            raise TemporaryError(f"{self.path}: {fault}") from fault
         self._seq = 0
         self._committed = 0
         self._synced = 0
         self._syncing: sqlite3.Connection | None = None
         try:
             self._open(journal_identity, schema, version, reset, page_size)
-        except sqlite3.DatabaseError as fault:
-            self.connection.close()
-            if _is_passing(fault):
-                raise TemporaryError(f"{self.path}: {fault}") from fault
-            raise ConfigurationError(
-                Fault(str(self.path), 0, f"cannot be opened as a database: {fault}")
-            ) from fault
-        except ConfigurationError:
+        except (sqlite3.Error, TemporaryError, ConfigurationError):
             self.connection.close()
             raise
 
@@ -131,8 +139,7 @@ class FoldFile:
     def begin(self) -> None:
         """Open the write transaction; nothing happens when it is open already."""
         if not self.connection.in_transaction:
-            with _passing(self.path):
-                self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
 
     def set_cursor(self, seq: int) -> None:
         """Move the cursor, within the open transaction (which is begun if need be)."""
@@ -148,9 +155,8 @@ class FoldFile:
         its writes from what it kept, or is opened again and reads on from the cursor.
         """
         try:
-            with _passing(self.path):
-                if self.connection.in_transaction:
-                    self.connection.execute("COMMIT")
+            if self.connection.in_transaction:
+                self.connection.execute("COMMIT")
         except TemporaryError:
             self.rollback()
             raise
@@ -161,18 +167,19 @@ class FoldFile:
         one that commits. Raises ``TemporaryError`` as ``commit`` does."""
         seq = self._committed
         if seq > self._synced:
-            with _passing(self.path):
-                if self._syncing is None:
+            if self._syncing is None:
+                with _told(self.path):
                     self._syncing = sqlite3.connect(
                         self.path,
                         timeout=BUSY_MS / 1000,
                         isolation_level=None,
                         check_same_thread=False,
+                        factory=_Connection,
                     )
-                # A checkpoint begins by syncing the whole log; how far it then gets in moving
-                # it into the file does not matter here. Busy: somebody else's is under way.
-                run = self._syncing.execute
-                (busy, _, _) = run("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            # A checkpoint begins by syncing the whole log; how far it then gets in moving
+            # it into the file does not matter here. Busy: somebody else's is under way.
+            run = self._syncing.execute
+            (busy, _, _) = run("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if not busy:
                 self._synced = seq
         return self._synced
@@ -180,7 +187,8 @@ class FoldFile:
     def rollback(self) -> None:
         """Undo everything since the last commit."""
         if self.connection.in_transaction:
-            with suppress(sqlite3.OperationalError):  # SQLite may have rolled back by itself
+            # SQLite may have rolled back by itself, or be past helping.
+            with suppress(sqlite3.OperationalError, TemporaryError, ConfigurationError):
                 self.connection.execute("ROLLBACK")
         self._seq = self._committed
 
@@ -189,8 +197,7 @@ class FoldFile:
         """Commit at the end, roll back on any exception. ``TemporaryError`` as in ``commit``."""
         self.begin()
         try:
-            with _passing(self.path):
-                yield self.connection
+            yield self.connection
         except BaseException:
             self.rollback()
             raise
@@ -209,9 +216,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """A read-only connection to a fold's file, for any other thread or process.
 
     Autocommit; keep transactions short, a long one keeps the WAL from shrinking. Raises
-    ``TemporaryError`` while the file is not there yet.
+    ``TemporaryError`` while the file, or its tables, are not there yet, ``ConfigurationError``
+    for a file that is no database.
     """
-    try:
+    with _told(path):
         connection = sqlite3.connect(
             f"{Path(path).absolute().as_uri()}?mode=ro",
             uri=True,
@@ -219,23 +227,79 @@ def open_reader(path: Path) -> sqlite3.Connection:
             isolation_level=None,
             check_same_thread=False,
         )
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as fault:
-        raise TemporaryError(f"{path}: {fault}") from fault
+        try:
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            # The tables come with the cursor, in one transaction.
+            (tables,) = connection.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name = 'meta'"
+            ).fetchone()
+        except sqlite3.DatabaseError:
+            connection.close()
+            raise
+    if not tables:
+        connection.close()
+        raise TemporaryError(f"{path}: its tables are not there yet")
     return connection
 
 
+class _Connection(sqlite3.Connection):
+    """Tells a fold whose fault a failure is: the machine's (``TemporaryError``: the same may
+    succeed later), the file's (``ConfigurationError``: somebody must look), or, as SQLite
+    raised it, that of what was asked. The entry that was being applied must answer for the
+    last kind only."""
+
+    def __init__(self, path: Path, *more: Any, **others: Any) -> None:
+        super().__init__(path, *more, **others)
+        self._path = path
+
+    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, values)
+        except sqlite3.DatabaseError as fault:
+            raise _whose(self._path, fault) from fault
+
+    def executemany(self, sql: str, values: Any, /) -> sqlite3.Cursor:
+        try:
+            return super().executemany(sql, values)
+        except sqlite3.DatabaseError as fault:
+            raise _whose(self._path, fault) from fault
+
+    def cursor(self, *_factory: Any) -> Any:  # type: ignore[override] # one kind, not any
+        made = super().cursor(_Cursor)
+        made.path = self._path
+        return made
+
+
+class _Cursor(sqlite3.Cursor):
+    """The rows of a damaged file may fail where they are fetched."""
+
+    path = Path()
+
+    def fetchone(self) -> Any:
+        with _told(self.path):
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with _told(self.path):
+            return super().fetchall()
+
+
 @contextmanager
-def _passing(path: Path) -> Iterator[None]:
+def _told(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as fault:
-        if _is_passing(fault):
-            raise TemporaryError(f"{path}: {fault}") from fault
-        raise
+    except sqlite3.DatabaseError as fault:
+        raise _whose(path, fault) from fault
 
 
-def _is_passing(fault: sqlite3.DatabaseError) -> bool:
+def _whose(path: Path, fault: sqlite3.DatabaseError) -> Exception:
     # Extended codes (SQLITE_IOERR_WRITE ...) keep the primary one in the low byte.
-    return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _PASSING
+    code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
+    if code in _PASSING:
+        return TemporaryError(f"{path}: {fault}")
+    if code in _DAMAGED:
+        todo = "bring back a copy of it, or move it away: it is then begun anew"
+        return ConfigurationError(
+            Fault(str(path), 0, f"cannot be opened or read as a database: {fault}", todo)
+        )
+    return fault

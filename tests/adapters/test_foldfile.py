@@ -101,6 +101,33 @@ def test_readers_see_only_what_was_committed_and_cannot_write(tmp_path: Path) ->
     file.close()
 
 
+def test_a_reader_of_a_file_whose_tables_are_not_there_yet_is_told_to_come_again(
+    tmp_path: Path,
+) -> None:
+    sqlite3.connect(tmp_path / "fold.db").close()
+    (tmp_path / "fold.db").touch()
+    with pytest.raises(TemporaryError, match="not there yet"):
+        open_reader(tmp_path / "fold.db")
+
+
+def test_a_file_damaged_under_way_is_the_files_fault(tmp_path: Path) -> None:
+    """Not that of the entry being applied, which would be passed over for it."""
+    path = tmp_path / "fold.db"
+    file = FoldFile(path, "j", SCHEMA)
+    count(file, 5, range(20_000))
+    file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    file.close()
+    with path.open("r+b") as opened:
+        opened.seek(8192)
+        opened.write(b"\xa5" * (path.stat().st_size - 8192))
+    file = FoldFile(path, "j", SCHEMA)
+    with pytest.raises(ConfigurationError, match=r"fold\.db"):
+        count(file, 6, range(20_000))
+    with pytest.raises(ConfigurationError, match=r"fold\.db"):
+        file.connection.execute("SELECT n FROM counted").fetchall()
+    file.close()
+
+
 SYNCED = """
 import os, sys
 from pathlib import Path
