@@ -275,7 +275,8 @@ class Refusal:
 
     ``reason`` is one word of :class:`Reason`; ``detail`` says it to an electrician; ``count``
     readings were affected; ``sample`` is the payload (cut to a bound) and ``kind`` names the
-    decoder that can read it again (``mqtt-json``).
+    decoder that can read it again (``mqtt-json``; ``mqtt-json:GATEWAY`` where ``origin`` does
+    not tell who sent it).
     """
 
     time: int
@@ -319,3 +320,4 @@ class Reason:
     BAD_TIME = "bad-time"
     BAD_VALUE = "bad-value"
     TOO_LARGE = "too-large"
+    PROGRAM_FAULT = "program-fault"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 
@@ -91,12 +91,17 @@ _REFUSED: Final = {
 }
 
 
+_LONGEST: Final = 40
+"""Characters of a unit as written. Gateways send them: what is longer is neither looked at nor
+kept."""
+
+
 def known(unit: str) -> bool:
     """Whether ``unit`` is one that :func:`factor` takes."""
     return _named(unit) in _DIMENSION
 
 
-@cache
+@lru_cache(maxsize=1024)
 def factor(from_unit: str, to_unit: str) -> Factor:
     """Scale and offset that turn a value in ``from_unit`` into one in ``to_unit``.
 
@@ -114,6 +119,8 @@ def factor(from_unit: str, to_unit: str) -> Factor:
 
 
 def _named(unit: str) -> str:
+    if len(unit) > _LONGEST:
+        return unit[:_LONGEST] + "..."
     plain = unit.translate(_SPELLINGS)
     return _ALSO.get(plain, plain)
 
@@ -127,7 +134,9 @@ def _resolve(unit: str) -> str:
     folded = {known_unit.casefold(): known_unit for known_unit in _DIMENSION}
     close = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
     hint = ", ".join(f'"{folded[match]}"' for match in close)
-    raise UnitError(f'unknown unit "{unit}"' + (f"; did you mean {hint}?" if hint else ""))
+    raise UnitError(
+        f'unknown unit "{unit[:_LONGEST]}"' + (f"; did you mean {hint}?" if hint else "")
+    )
 
 
 def _why_not(source: str, target: str) -> str:

@@ -73,7 +73,7 @@ REASONS_ZH: Final[dict[str, str]] = {
     Reason.BAD_TIME: "时间错误",
     Reason.BAD_VALUE: "数值错误",
     Reason.TOO_LARGE: "报文过大",
-    "program-fault": "程序内部错误",
+    Reason.PROGRAM_FAULT: "程序内部错误",
 }
 
 

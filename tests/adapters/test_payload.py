@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -230,6 +231,59 @@ class TestRefusals:
         assert decoded.refusals[0].origin == fleet.origin("mqtt:main")
         assert "gateway:gw-wrong" not in fleet.origins.names
 
+    def test_what_a_gateway_sent_before_it_was_registered_can_be_replayed(self) -> None:
+        late, early = topic("gw-late"), message(row())
+        before = Fleet().decoder.decode_many([(late, early, T0)])
+        assert [(r.kind, r.sample) for r in before.refusals] == [("mqtt-json:gw-late", early)]
+        long = Fleet().decoder.decode_many([(topic("g" * 500), early, T0)])
+        assert [r.kind for r in long.refusals] == ["mqtt-json"]
+
+    @pytest.mark.parametrize("digits", [20, 309, 4000])
+    def test_a_number_of_many_digits_spoils_itself_only(self, digits: int) -> None:
+        raw = message(row(values={"power.active": 0, "voltage.l1": 230.1}))
+        raw = raw.replace(b'"power.active": 0', b'"power.active": 1' + b"0" * digits)
+        decoded = decode(raw)
+        assert rows(decoded)[-1] == ("main/voltage.l1", T0, 230.1, 0)
+        assert len(decoded.batch) + sum(r.count for r in decoded.refusals) == 2
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            row(units={"power.active": "kW" * 50_000}),
+            row(values={"x" * 100_000: 1}),
+            row(values={"x" * 100_000: "1"}),
+            row("d" * 100_000),
+            row(serial="9" * 100_000),
+            row(time="9" * 100_000),
+        ],
+    )
+    def test_what_is_told_of_a_refusal_is_bounded(self, told: dict[str, Any]) -> None:
+        refusals = decode(message(told)).refusals
+        assert refusals
+        assert all(len(refusal.detail) <= 400 for refusal in refusals)
+
+    def test_a_message_at_which_the_program_fails_is_refused_and_no_other(self) -> None:
+        broken = Fleet()
+        ids = dict(broken.table.ids)
+        ids["print/outlet/voc.nmhc.concentration/raw"] = 10**6  # a table that contradicts itself
+        table = dataclasses.replace(broken.table, ids=ids)
+        decoder = PayloadDecoder(
+            broken.registry,
+            table,
+            broken.origins.ids,
+            source="mqtt:main",
+            late_after_ms=600_000,
+            profiles={},
+        )
+        poison = message(row("stack", values={"voc.nmhc.concentration": 1}))
+        decoded = decoder.decode_many(
+            [(topic(), message(row()), T0), (topic(), poison, T0), (topic(), message(row()), T0)]
+        )
+        assert len(decoded.batch) == 6
+        assert decoded.batch.segments.stop.tolist() == [3, 6]
+        ((reason, sample),) = [(r.reason, r.sample) for r in decoded.refusals]
+        assert (reason, sample) == (Reason.PROGRAM_FAULT, poison)
+
     @pytest.mark.parametrize("other", ["meterwatch/v2/gw-print/readings", "readings", "a/b/c/d"])
     def test_a_topic_that_is_not_ours(self, other: str) -> None:
         decoded = fleet.decoder.decode_many([(other, message(row()), T0)])
@@ -382,7 +436,9 @@ def test_ten_thousand_mutations_raise_nothing_and_each_is_accounted_for() -> Non
                 case 1:
                     del raw[at : at + rng.randint(1, 12)]
                 case 2:
-                    raw[at:at] = rng.choice([b"null", b"{", b'"', b"1e400", b"-", b"\xff", b","])
+                    raw[at:at] = rng.choice(
+                        [b"null", b"{", b'"', b"1e400", b"-", b"\xff", b",", b"1" + b"0" * 400]
+                    )
                 case _:
                     raw[at : at + 1] = bytes([rng.randrange(256)])
             raw = raw or bytearray(b" ")

@@ -25,6 +25,8 @@ SAMPLE_BYTES: Final = 64 << 10
 """Of a refused payload so much is kept."""
 _NAMED: Final = 8
 """So many refusals of one message name their device; the rest are told as a number."""
+_DETAIL: Final = 400
+"""Characters of one detail: names in it are the sender's to invent."""
 
 
 class Plan(msgspec.Struct, gc=False, frozen=True):
@@ -136,11 +138,11 @@ class Notes:
         key = (reason, device)
         if key in self._found:
             first, so_far = self._found[key]
-            if detail not in first and len(first) < 400:
-                first = f"{first}; {detail}"
+            if detail not in first and len(first) < _DETAIL:
+                first = f"{first}; {detail}"[:_DETAIL]
             self._found[key] = (first, so_far + count)
         elif len(self._found) < _NAMED or not any(r == reason for r, _ in self._found):
-            self._found[key] = (detail, count)
+            self._found[key] = (detail[:_DETAIL], count)
         else:
             self._unnamed[reason] = self._unnamed.get(reason, 0) + count
 
@@ -162,8 +164,8 @@ class Notes:
             notes.add(reason, part.device, part.detail, part.readings)
         return notes
 
-    def refusals(self, received: int, origin: int, payload: bytes) -> Iterator[Refusal]:
-        """As journal entries, each with the payload (cut to ``SAMPLE_BYTES``)."""
+    def refusals(self, received: int, origin: int, kind: str, payload: bytes) -> Iterator[Refusal]:
+        """As journal entries of ``kind``, each with the payload (cut to ``SAMPLE_BYTES``)."""
         sample = payload[:SAMPLE_BYTES]
         found = [(reason, detail, count) for (reason, _), (detail, count) in self._found.items()]
         found += [
@@ -171,4 +173,4 @@ class Notes:
             for reason, count in self._unnamed.items()
         ]
         for reason, detail, count in found:
-            yield Refusal(received, origin, reason, detail, count, "mqtt-json", sample)
+            yield Refusal(received, origin, reason, detail, count, kind, sample)

@@ -2,7 +2,8 @@
 
 The registry is applied here: names become stable point ids, values the canonical unit, gauges
 behind transformers get their ratio. Whatever cannot be used is refused with a reason in words,
-and only it: the other readings of the same message are kept. Nothing raises, whatever the bytes.
+and only it: the other readings of the same message are kept. Nothing raises, whatever the bytes:
+a message at which this program itself fails is refused too, or its sender would send it for ever.
 
 Speed comes from deciding once: a row's device, serial and list of quantities (a gateway sends
 the same ones for years) are looked up as one key, whose plan holds the ids and factors ready.
@@ -20,7 +21,7 @@ from typing import Final
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
 from adapters.sources.payload.plan import NEWEST, OLDEST, Planner
 from adapters.sources.payload.shape import Row, UnreadableError, read
-from collector.model import Batch, Reason, Refusal
+from collector.model import Batch, Reason, Refusal, concat
 from collector.normalise import parse_time
 from collector.profile import Profile
 from collector.registry import Gateway, Identify, PointTable, Registry
@@ -31,8 +32,12 @@ Message = tuple[str, bytes, int]
 _PLANS: Final = 100_000
 _FAULTY_PLANS: Final = 1_000
 _LONGEST_KEY: Final = 4096
+_PLAN_BYTES: Final = 64 << 20
 _TOPICS: Final = 10_000
 _TIMES: Final = 200
+_KIND: Final = "mqtt-json"
+_LONGEST_NAME: Final = 128
+"""Of a gateway that nobody registered; a longer one is not kept for a replay."""
 _UNREAD: Final = -(2**62)  # before any device's service: such a row is looked at in full
 
 
@@ -88,11 +93,25 @@ class PayloadDecoder:
             for gateway, origin in zip(gateways, origins[1:], strict=True)
         }
         self._topics: dict[str, _Known] = {}
-        self._plans = self._faulty_plans = 0
+        self._plans = self._faulty_plans = self._plan_bytes = 0
 
     def decode_many(self, messages: Sequence[Message]) -> Decoded:
         """All of ``messages`` in order. Any cutting of a sequence of messages into calls gives
         the same rows and refusals in the same order."""
+        try:
+            return self._decode(messages)
+        except Exception as bug:  # noqa: BLE001 a bug at one message must not stop the others
+            if len(messages) == 1:
+                return Decoded(Batch.empty(), [self._failed(messages[0], bug)], False)
+        parts = [self.decode_many([message]) for message in messages]
+        brought = [part for part in parts if len(part.batch)]
+        return Decoded(
+            concat([part.batch for part in brought]),
+            [refusal for part in parts for refusal in part.refusals],
+            bool(brought) and all(part.backfill for part in brought),
+        )
+
+    def _decode(self, messages: Sequence[Message]) -> Decoded:
         columns = Columns()
         refusals: list[Refusal] = []
         for topic, payload, received in messages:
@@ -103,17 +122,24 @@ class PayloadDecoder:
             else:
                 notes, origin = self._message(known, payload, received, columns), known.origin
             if notes is not None:
-                refusals.extend(notes.refusals(received, origin, payload))
+                refusals.extend(notes.refusals(received, origin, _kind(known), payload))
         return Decoded(columns.batch(), refusals, bool(columns.backfill) and all(columns.backfill))
+
+    def _failed(self, message: Message, bug: Exception) -> Refusal:
+        topic, payload, received = message
+        known = self._gateway(topic)
+        origin = self.origin if isinstance(known, str) else known.origin
+        told = f"the program failed on this message: {bug!r:.200}"
+        sample = payload[:SAMPLE_BYTES]
+        return Refusal(received, origin, Reason.PROGRAM_FAULT, told, 1, _kind(known), sample)
 
     def too_large(self, topic: str, head: bytes, size: int, received: int) -> Refusal:
         """The refusal of a message that was too large to be taken in whole."""
         known = self._gateway(topic)
         origin = self.origin if isinstance(known, str) else known.origin
         told = f"the message has {size:,} bytes; let the gateway send fewer readings in each"
-        return Refusal(
-            received, origin, Reason.TOO_LARGE, told, 1, "mqtt-json", head[:SAMPLE_BYTES]
-        )
+        sample = head[:SAMPLE_BYTES]
+        return Refusal(received, origin, Reason.TOO_LARGE, told, 1, _kind(known), sample)
 
     def _message(
         self, known: _Known, payload: bytes, received: int, columns: Columns
@@ -221,13 +247,23 @@ class PayloadDecoder:
                 self._faulty_plans += 1
                 known.plans[key] = plan
             return plan
-        if self._plans >= _PLANS:
+        if self._plans >= _PLANS or self._plan_bytes >= _PLAN_BYTES:
             for other in self._gateways.values():
                 other.plans.clear()
-            self._plans = self._faulty_plans = 0
+            self._plans = self._faulty_plans = self._plan_bytes = 0
         self._plans += 1
+        # A serial number that nobody registered may be of any length, and units of any number.
+        self._plan_bytes += len(repr(key))
         known.plans[key] = plan
         return plan
+
+
+def _kind(known: _Known | str) -> str:
+    """Which decoder can read it again; behind a colon the gateway, where no origin tells it:
+    once it is in the registry, what it sent before can be replayed."""
+    if not isinstance(known, str) or not 0 < len(known) <= _LONGEST_NAME:
+        return _KIND
+    return f"{_KIND}:{known}"
 
 
 def _read_time(row: Row, known: _Known) -> tuple[int, str]:

@@ -102,8 +102,17 @@ def _usable(
     device: str, values: dict[str, Any], damages: list[Damage]
 ) -> Iterator[tuple[str, Scalar]]:
     for quantity, value in values.items():
-        if value is None or isinstance(value, int | float):
-            yield quantity, float(value) if isinstance(value, int) else value
-        else:
-            told = f"{quantity} = {value!r:.60}: a value is a number, true, false or null"
+        number = _number(value)
+        if number is None and value is not None:
+            told = f"{quantity:.80} = {value!r:.60}: a value is a number, true, false or null"
             damages.append(Damage(device, told, 1, False))
+        else:
+            yield quantity, number
+
+
+def _number(value: Any) -> float | None:
+    """As float64; None for what is none, and for a whole number that float64 cannot hold."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
