@@ -12,6 +12,7 @@ every fdatasync (by strace) to stand for a slow flash card.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,13 +31,13 @@ import psutil
 from adapters.stores.archive_reader import ArchiveReader
 from bench.sender import QUANTITIES, Plan
 from tests.programs import RunningProgram
-from tests.servers import Mosquitto
+from tests.servers import Mosquitto, free_port
 
 RULES_PER_QUANTITY = 10
 ABOVE, CLEAR, HOLD_MS = 100, 95, 100
 SETTINGS = """
 [program]
-listen = ""
+listen = "127.0.0.1:{metrics}"
 late_after = "10m"
 tick = "5s"
 [[source]]
@@ -152,7 +154,7 @@ def run(
 def _run(
     plan: Plan, folder: Path, port: int, rate: float, seconds: float, sync_delay: float
 ) -> dict[str, Any]:
-    _write_fleet(plan, folder, port)
+    metrics = _write_fleet(plan, folder, port)
     before: list[str] = []
     if sync_delay:
         before = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"]
@@ -176,19 +178,27 @@ def _run(
             threading.Event().wait(0.2)
         took = time.monotonic() - started
         cpu = _cpu(process) - cpu
+        syncs = _histogram(metrics, "meterwatch_mqtt_receipt_to_sync_seconds_bucket")
         if program.stop(pid=process.pid) != 0:  # drains the folds
             raise RuntimeError(program.tail())
         watcher.stop()
-    return _figures(plan, folder, sent, watcher, took, cpu, rate, sync_delay)
+    figures = _figures(plan, folder, sent, watcher, took, cpu, rate, sync_delay)
+    return figures | {
+        "receipt_to_ack_ms_p50": _quantile(syncs, 0.50),
+        "receipt_to_ack_ms_p99": _quantile(syncs, 0.99),
+    }
 
 
-def _write_fleet(plan: Plan, folder: Path, port: int) -> None:
+def _write_fleet(plan: Plan, folder: Path, port: int) -> int:
     (folder / "registry").mkdir(parents=True)
     (folder / "rules").mkdir()
     for name, text in plan.registry().items():
         (folder / "registry" / name).write_text(text, encoding="utf-8")
     (folder / "rules" / "bench.toml").write_text(rules(), encoding="utf-8")
-    (folder / "meterwatch.toml").write_text(SETTINGS.format(port=port), encoding="utf-8")
+    metrics = free_port()
+    settings = SETTINGS.format(port=port, metrics=metrics)
+    (folder / "meterwatch.toml").write_text(settings, encoding="utf-8")
+    return metrics
 
 
 def _send(plan: Plan, port: int, rate: float, seconds: float) -> dict[str, Any]:
@@ -203,6 +213,26 @@ def _rows(reader: ArchiveReader) -> int:
     """Readings stored; nothing is sent twice, so rows not yet merged are readings too."""
     stored = reader.stats().stored
     return stored.sealed_rows + stored.run_rows
+
+
+def _histogram(port: int, name: str) -> list[tuple[float, float]]:
+    """Upper bound (s) and cumulated count of a histogram that the program publishes."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    rows = re.findall(rf'^{name}{{.*le="([^"]+)".*}} (\S+)$', text, re.MULTILINE)
+    return [(float(bound), float(count)) for bound, count in rows]
+
+
+def _quantile(histogram: list[tuple[float, float]], which: float) -> float | None:
+    """Milliseconds, linear within the histogram's bucket."""
+    low, before = 0.0, 0.0
+    for bound, count in histogram:
+        wanted = which * histogram[-1][1]
+        if count >= wanted and count > before:
+            share = (wanted - before) / (count - before)
+            return round(1000 * (low + (min(bound, 60.0) - low) * share), 1)
+        low, before = bound, count
+    return None
 
 
 def _cpu(process: psutil.Process) -> float:

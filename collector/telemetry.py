@@ -14,6 +14,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 PREFIX = "meterwatch_"
+BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+"""Seconds: from an fsync on a good disk to a broker that hangs."""
 
 
 class Telemetry:
@@ -60,7 +62,7 @@ class Telemetry:
                         PREFIX + name,
                         name,
                         sorted(labels),
-                        buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+                        buckets=BUCKETS,
                         registry=self.registry,
                     )
                     self._histograms[name] = histogram

@@ -45,6 +45,10 @@ class Report:
             topic = messages[mids.index(0)][0]
             self._warn(broker_limits.qos0(topic))
 
+    def synced(self, seconds: float) -> None:
+        """A delivery is safe, and will be acknowledged, so long after it was read. Any thread."""
+        self._telemetry.observe("mqtt_receipt_to_sync_seconds", seconds, source=self._name)
+
     def paused(self, is_paused: bool) -> None:
         """The socket is not read because the journal is behind, or is read again."""
         if is_paused == self._paused:

@@ -227,7 +227,7 @@ class MqttSource:
         self, session: Session, intake: Intake, decoded: Decoded, mids: list[int], size: int
     ) -> None:
         rows = len(decoded.batch)
-        lot = Lot(session, [mid for mid in mids if mid], rows, size)
+        lot = Lot(session, [mid for mid in mids if mid], rows, size, time.monotonic())
         lot.delivery = Delivery(
             decoded.batch if rows else None,
             Urgency.BACKFILL if decoded.backfill else Urgency.PUSH,
@@ -240,6 +240,8 @@ class MqttSource:
 
     def _answered(self, lot: Lot, *, synced: bool) -> None:
         """The intake's thread tells what became of a delivery."""
+        if synced:
+            self._report.synced(time.monotonic() - lot.since)
         self._window.finished(lot, synced=synced)
         self._wake()
 

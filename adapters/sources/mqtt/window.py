@@ -17,12 +17,13 @@ from collector.ports import Delivery, Urgency
 
 @dataclass(slots=True, eq=False)
 class Lot:
-    """A delivery and what it answers for."""
+    """A delivery and what it answers for; handed over at ``since`` (monotonic seconds)."""
 
     session: Session
     mids: list[int]
     rows: int
     size: int
+    since: float = 0.0
     delivery: Delivery = field(default_factory=lambda: Delivery(None, Urgency.PUSH))
 
 
