@@ -95,7 +95,7 @@ class Device:
     """Quantities it brings; from its profile when empty."""
     voltage_ratio: float = 1.0
     current_ratio: float = 1.0
-    """The two that make ``ratio``: voltages take the one, currents the other."""
+    """The two that make ``ratio``: voltages take the one, currents the other (``ratio_of``)."""
     file: str = ""
     line: int = 0
 
@@ -256,6 +256,25 @@ def table(registry: Registry, identify: Identify) -> PointTable:
     return PointTable(known, kind, low, high, by_id, {p.name: i for i, p in by_id.items()})
 
 
+def ratio_of(device: Device, quantity: str, profile: Profile | None) -> float:
+    """By what the instrument transformers multiply what ``device`` shows of ``quantity``: the
+    one rule for polled and pushed devices, for gauges at intake and for counters in the books.
+
+    1 where its profile says that it shows primary values, and of what no transformer scales.
+    Of a quantity that the profile does not know (``push``), the table of quantities decides.
+    """
+    measured = profile.measured.get(quantity) if profile is not None else None
+    row = quantities().get(quantity)
+    if row is None or (measured is not None and not measured.ratio):
+        return 1.0
+    ratios = {
+        "both": device.ratio,
+        "voltage": device.voltage_ratio,
+        "current": device.current_ratio,
+    }
+    return ratios.get(row.scales, 1.0)
+
+
 def renames(registry: Registry) -> list[tuple[str, str]]:
     """(former name, name) of every point that had another, in order of names."""
     return [(old, point.name) for point in registry.points for old in point.formerly]
@@ -278,6 +297,7 @@ __all__ = [
     "Site",
     "Times",
     "parse_registry",
+    "ratio_of",
     "read_registry",
     "renames",
     "table",

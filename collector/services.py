@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from collector.connections import check_connection
 from collector.profile import PUSH, Profile
 from collector.quantities import quantities
-from collector.registry import FOREVER, Device, Point, Service
+from collector.registry import FOREVER, Point, Service, ratio_of
 from collector.registry_reader import DeviceEntry, Entries
 from collector.sections import near, one_of
 
@@ -160,34 +160,23 @@ class _Services:
             elif quantities()[quantity].kind != "counter":
                 what = f'max_rate names "{quantity}", which is no counter'
                 section.fault(("max_rate", quantity), what, "take it out")
-        if brings and device.ratio != 1 and not any(self._takes_ratio(device, q) for q in brings):
+        profile = self._profiles.get(device.profile)
+        if brings and device.ratio != 1 and all(ratio_of(device, q, profile) == 1 for q in brings):
             key = "current_ratio" if device.current_ratio != 1 else "voltage_ratio"
             what = f'nothing that profile "{device.profile}" brings takes a ratio'
             section.fault(key, what, "its values are primary ones already: take the ratio out")
-
-    def _takes_ratio(self, device: Device, quantity: str) -> bool:
-        """By its profile; of what the registry names, whatever transformers scale."""
-        profile = self._profiles.get(device.profile)
-        measured = None if profile is None else profile.measured.get(quantity)
-        if measured is not None:
-            return measured.ratio
-        return bool(quantities()[quantity].scales)
 
     def _service(self, entry: DeviceEntry, quantity: str) -> Service:
         device = entry.device
         profile = self._profiles.get(device.profile)
         measured = None if profile is None else profile.measured.get(quantity)
-        ratio = 1.0
-        if self._takes_ratio(device, quantity):
-            by = {"voltage": device.voltage_ratio, "current": device.current_ratio}
-            ratio = by.get(quantities()[quantity].scales, device.ratio)
         return Service(
             device=device.key,
             start=device.start,
             end=device.end,
             resolution=measured.resolution if measured else 0.0,
             modulus=measured.modulus if measured else 0.0,
-            ratio=ratio,
+            ratio=ratio_of(device, quantity, profile),
             max_rate=entry.max_rates.get(quantity, device.max_rate),
             interval=device.interval,
         )

@@ -17,7 +17,7 @@ from adapters.sources.payload.shape import Row
 from collector.model import Reason
 from collector.profile import Profile
 from collector.quantities import quantities
-from collector.registry import GAUGE, Device, PointTable, Registry
+from collector.registry import GAUGE, Device, PointTable, Registry, ratio_of
 from collector.units import UnitError
 
 OLDEST: Final = 946_684_800_000  # 2000-01-01; before it a number was not milliseconds
@@ -80,8 +80,9 @@ class Planner:
                     told = f"{device.key}, {quantity}: {fault}"
                     refused.append((Reason.UNKNOWN_UNIT, told, 1))
                     continue
-            if self._table.kind[point] == GAUGE and _is_secondary(profile, quantity):
-                scale, offset = scale * device.ratio, offset * device.ratio
+            if self._table.kind[point] == GAUGE:
+                ratio = ratio_of(device, quantity, profile)
+                scale, offset = scale * ratio, offset * ratio
             ids.append(point)
             kept.append(position)
             factors.append((scale, offset))
@@ -98,16 +99,6 @@ class Planner:
             tuple(refused),
             not plain or bool(device.no_value),
         )
-
-
-def _is_secondary(profile: Profile | None, quantity: str) -> bool:
-    """Whether the device's ratio multiplies it: by its profile; of a device whose quantities
-    the registry names, what transformers of both kinds scale (power)."""
-    measured = profile.measured.get(quantity) if profile else None
-    if measured is not None:
-        return measured.ratio
-    row = quantities().get(quantity)
-    return row is not None and row.scales == "both"
 
 
 def _refused(row: Row, reason: str, detail: str) -> Plan:
