@@ -275,6 +275,9 @@ def _figures(
         "rss_peak_mb": round(max(rss for _, rss in watcher.rss) / 2**20, 1),
         "rss_growth_mb": round((steady[-1] - steady[0]) / 2**20, 1) if steady else None,
         "archive_bytes_per_reading": round(stats.file_bytes / readings, 2),
+        "disk_bytes_per_reading": round(
+            sum(file.stat().st_size for file in (folder / "data").iterdir()) / readings, 2
+        ),
     }
 
 
