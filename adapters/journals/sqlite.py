@@ -10,6 +10,9 @@ Promises:
   transaction of an append.
 - A release is a hint: it may be lost with the process, and is given again.
 - Several processes may append, read and release at once; SQLite's locks order them.
+- A file that turns out to be damaged, or was taken away while in use, accepts nothing more: it
+  is marked, whoever asked is told (``on_damage``), and the next opening with ``mend`` keeps it
+  aside and begins a new one with every record of it that is still whole.
 
 It never interprets readings, and knows folds only by the name under which they release.
 """
@@ -29,8 +32,9 @@ from typing import Final, Literal
 
 import numpy as np
 
+from adapters.journals.salvage import Salvage
 from collector.errors import TemporaryError
-from collector.model import Entry, Ids, Revision
+from collector.model import Batch, Entry, Ids, Revision
 from collector.ports import Urgency
 from collector.records import CorruptRecordError, decode, encode
 from collector.telemetry import Telemetry
@@ -41,7 +45,12 @@ WAL_LIMIT: Final = 32 << 20
 """Bytes of log at which an append moves it into the file itself, if no release came to it."""
 TRIM_RECORDS: Final = 64
 """Records deleted at most in one append: a small step keeps the commit short."""
+RELIEF_STEPS: Final = 64
+"""So many more steps a release takes by itself while more than ``RELIEF_SHARE`` is in use."""
+RELIEF_SHARE: Final = 0.25
 KEEP_CORRUPT: Final = 256
+SALVAGE_BYTES: Final = 8 << 20
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 OWN_SLICE: Final = 0.25
 FOREIGN_SLICE: Final = 0.02
 """Seconds between two looks for what another process appended: rarely where this process is
@@ -65,7 +74,11 @@ Synchronous = Literal["FULL", "OFF"]
 class SqliteJournal:
     """See :class:`collector.ports.Journal`. ``max_bytes`` bounds the file (law 10);
     ``free_bytes`` tells the disk's free bytes and ``reserve_bytes`` how many of them are not
-    ours to fill. ``synchronous="OFF"`` exists to prove that the test of the sync can fail."""
+    ours to fill. ``synchronous="OFF"`` exists to prove that the test of the sync can fail.
+    ``mend``: a damaged file is set aside; only for the one process that takes readings in.
+    ``on_damage`` is called, from any thread, with what was found.
+
+    Raises ``TemporaryError`` when the file cannot be opened now."""
 
     def __init__(
         self,
@@ -76,6 +89,8 @@ class SqliteJournal:
         reserve_bytes: int = 64 << 20,
         free_bytes: Callable[[Path], int] | None = None,
         synchronous: Synchronous = "FULL",
+        mend: bool = False,
+        on_damage: Callable[[str], None] | None = None,
     ) -> None:
         self._path = path
         self._telemetry = telemetry
@@ -83,6 +98,11 @@ class SqliteJournal:
         self._reserve_bytes = reserve_bytes
         self._free_bytes = free_bytes or _disk_free
         self._synchronous = synchronous
+        self._mend = mend
+        self._on_damage = on_damage
+        self._damage = ""
+        self._marker = path.with_name(f"{path.name}.is-damaged")
+        self._inode = 0
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
@@ -93,8 +113,12 @@ class SqliteJournal:
         self._ids: dict[str, dict[str, int]] = {"point": {}, "origin": {}}
         self._last = 0
         self._live_bytes = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._prepare()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._prepare()
+        except (OSError, sqlite3.OperationalError) as fault:
+            self.close()
+            raise TemporaryError(f"{path}: cannot be opened now: {fault}") from fault
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -102,7 +126,8 @@ class SqliteJournal:
         bodies = [encode(entry) for entry in entries]
         connection = self._connection()
         self._appends = True
-        with self._lock, _temporary_faults(), _transaction(connection):
+        self._check_place()
+        with self._lock, self._guarded(), _transaction(connection):
             for entry, body in zip(entries, bodies, strict=True):
                 seq = connection.execute("INSERT INTO record (body) VALUES (?)", (body,)).lastrowid
                 if isinstance(entry, Revision):
@@ -112,7 +137,8 @@ class SqliteJournal:
             self._write_releases(connection)
             self._trim(connection)
         last = int(seq or 0) if entries else self._last
-        self._measure(connection)
+        with contextlib.suppress(sqlite3.DatabaseError):  # what was appended is appended
+            self._measure(connection)
         with self._news:
             self._last = max(self._last, last)
             self._news.notify_all()
@@ -123,11 +149,20 @@ class SqliteJournal:
             self._releases[consumer] = max(seq, self._releases.get(consumer, 0))
         if not self._appends:
             self._flush_releases()
+        self._relieve()
         self._checkpoint()
+
+    def register(self, consumers: Sequence[str]) -> None:
+        """These will read, though they may start later: keep everything for them until then."""
+        connection = self._connection()
+        with self._lock, self._guarded(), _transaction(connection):
+            connection.executemany(
+                "INSERT OR IGNORE INTO consumer VALUES (?, 0)", [(name,) for name in consumers]
+            )
 
     def _flush_releases(self) -> None:
         connection = self._connection()
-        with self._lock, _temporary_faults(), _transaction(connection):
+        with self._lock, self._guarded(), _transaction(connection):
             self._write_releases(connection)
 
     def _write_releases(self, connection: sqlite3.Connection) -> None:
@@ -139,21 +174,41 @@ class SqliteJournal:
         )
         self._releases.clear()
 
+    def _relieve(self) -> None:
+        """After a long backlog appends alone would trim too slowly, the more so while they are
+        refused: delete in the thread of whoever released, one small transaction at a time."""
+        connection = self._connection()
+        for _ in range(RELIEF_STEPS):
+            with self._guarded():
+                self._measure(connection)
+            if self._live_bytes < RELIEF_SHARE * self._max_bytes:
+                return
+            with self._lock, self._guarded(), _transaction(connection):
+                self._write_releases(connection)
+                if self._trim(connection) < TRIM_RECORDS:
+                    return
+
     def _checkpoint(self) -> None:
         """Move the log into the file, in the thread of whoever released: appends do not wait."""
-        with _temporary_faults():
+        with self._guarded():
             self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
-    def _trim(self, connection: sqlite3.Connection) -> None:
-        """Delete a bounded number of the oldest records that every consumer released."""
+    def _trim(self, connection: sqlite3.Connection) -> int:
+        """Delete a bounded number of the oldest records that every consumer released, and the
+        revisions that were replaced before that; how many records."""
         (released,) = connection.execute("SELECT min(released) FROM consumer").fetchone()
         if released is None:
-            return
+            return 0
         connection.execute(
+            "DELETE FROM revision WHERE seq < (SELECT max(later.seq) FROM revision AS later"
+            " WHERE later.kind = revision.kind AND later.seq <= ?)",
+            (released,),
+        )
+        return connection.execute(
             "DELETE FROM record WHERE seq IN"
             " (SELECT seq FROM record WHERE seq <= ? ORDER BY seq LIMIT ?)",
             (released, TRIM_RECORDS),
-        )
+        ).rowcount
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -165,7 +220,8 @@ class SqliteJournal:
                 break
             for seq, body in rows:
                 try:
-                    out.append((seq, decode(body)))
+                    whole = body if isinstance(body, bytes) else b""  # of a page that is gone
+                    out.append((seq, decode(whole)))
                 except CorruptRecordError as fault:
                     self._keep_corrupt(seq, str(fault))
             after = rows[-1][0]
@@ -175,17 +231,16 @@ class SqliteJournal:
         """Raw records after ``after``: about ``max_bytes``, at least one if there is any."""
         rows: list[tuple[int, bytes]] = []
         total = 0
-        cursor = self._connection().execute(
-            "SELECT seq, body FROM record WHERE seq > ? ORDER BY seq", (after,)
-        )
-        try:
-            for seq, body in cursor:
-                rows.append((seq, body))
-                total += len(body)
-                if total >= max_bytes:
-                    break
-        finally:
-            cursor.close()
+        with self._guarded():
+            cursor = self._connection().execute(
+                "SELECT seq, body FROM record WHERE seq > ? ORDER BY seq", (after,)
+            )
+            with contextlib.closing(cursor):
+                for seq, body in cursor:
+                    rows.append((seq, body))
+                    total += len(body)
+                    if total >= max_bytes:
+                        break
         return rows
 
     def _keep_corrupt(self, seq: int, reason: str) -> None:
@@ -195,7 +250,7 @@ class SqliteJournal:
         self._telemetry.count("journal_corrupt_records")
         self._telemetry.event("journal record skipped", level="error", seq=seq, reason=reason)
         connection = self._connection()
-        with self._lock, _temporary_faults(), _transaction(connection):
+        with self._lock, self._guarded(), _transaction(connection):
             connection.execute(
                 "INSERT OR IGNORE INTO corrupt SELECT seq, ?, body FROM record WHERE seq = ?",
                 (reason, seq),
@@ -210,12 +265,19 @@ class SqliteJournal:
         """What was skipped: sequence number, reason, bytes."""
         return self._connection().execute("SELECT seq, reason, body FROM corrupt").fetchall()
 
+    def first(self) -> int:
+        """Oldest record still here; 0 when there is none."""
+        with self._guarded():
+            (seq,) = self._connection().execute("SELECT min(seq) FROM record").fetchone()
+        return int(seq or 0)
+
     def last(self) -> int:
-        row = (
-            self._connection()
-            .execute("SELECT seq FROM sqlite_sequence WHERE name = 'record'")
-            .fetchone()
-        )
+        with self._guarded():
+            row = (
+                self._connection()
+                .execute("SELECT seq FROM sqlite_sequence WHERE name = 'record'")
+                .fetchone()
+            )
         return int(row[0]) if row else 0
 
     def wait(self, after: int, timeout: float) -> bool:
@@ -226,6 +288,7 @@ class SqliteJournal:
                     return True
                 left = until - time.monotonic()
                 if left <= 0:
+                    self._check_place()
                     return self.last() > after
                 self._news.wait(min(left, OWN_SLICE if self._appends else FOREIGN_SLICE))
                 if self._last > after:
@@ -249,23 +312,25 @@ class SqliteJournal:
 
     def rename_point(self, old: str, new: str) -> None:
         connection = self._connection()
-        with self._lock, _temporary_faults(), _transaction(connection):
+        with self._lock, self._guarded(), _transaction(connection):
             connection.execute("UPDATE OR IGNORE point SET name = ? WHERE name = ?", (new, old))
             self._ids["point"].clear()
 
     def seed_points(self, names: Sequence[str]) -> None:
-        """Give a *new* journal the dictionary of the archive that outlived the old one, so that
-        stable ids stay what they were. Does nothing once any point is known."""
+        """Give a *new* journal the dictionary of the archive that outlived the old one (names by
+        id, "" where there is none), so that stable ids stay what they were. Does nothing once
+        any point is known."""
         connection = self._connection()
-        with self._lock, _temporary_faults(), _transaction(connection):
+        with self._lock, self._guarded(), _transaction(connection):
             if connection.execute("SELECT count(*) FROM point").fetchone()[0] == 0:
-                connection.executemany("INSERT INTO point VALUES (?, ?)", enumerate(names))
+                rows = [(number, name) for number, name in enumerate(names) if name]
+                connection.executemany("INSERT OR IGNORE INTO point VALUES (?, ?)", rows)
 
     def _identify(self, kind: str, names: Sequence[str]) -> Ids:
         known = self._ids[kind]
         if any(name not in known for name in names):
             connection = self._connection()
-            with self._lock, _temporary_faults(), _transaction(connection):
+            with self._lock, self._guarded(), _transaction(connection):
                 known.update(connection.execute(f"SELECT name, id FROM {kind}").fetchall())  # noqa: S608 kind is ours
                 taken = max(known.values(), default=-1) + 1
                 new = [name for name in dict.fromkeys(names) if name not in known]
@@ -336,13 +401,15 @@ class SqliteJournal:
     # --- opening ----------------------------------------------------------------------------
 
     def _prepare(self) -> None:
+        if self._marker.exists():
+            told = self._marker.read_text(encoding="utf-8", errors="replace")
+            self._set_aside(told.strip() or "marked as damaged")
         try:
             self._create()
         except sqlite3.DatabaseError as fault:
-            if isinstance(fault, sqlite3.OperationalError):
+            if not _is_damage(fault):
                 raise
             self._set_aside(str(fault))
-            self._create()
 
     def _create(self) -> None:
         connection = self._connection()
@@ -356,25 +423,94 @@ class SqliteJournal:
         (self.identity,) = connection.execute(
             "SELECT value FROM meta WHERE key = 'identity'"
         ).fetchone()
+        self._inode = self._path.stat().st_ino
         self._last = self.last()
         self._measure(connection)
 
     def _set_aside(self, reason: str) -> None:
         """A file that is no database any more must not stop a box nobody visits: keep it under
-        another name, say so, and start anew."""
+        another name, say so, begin anew, and carry over what is still whole."""
+        if not self._mend:
+            raise TemporaryError(
+                f"{self._path}: is damaged: {reason}; the next start of its program mends it"
+            )
         self.close()
         self._local = threading.local()
         aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns() // 1_000_000}")
-        self._path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm", ""):  # the log first: the file without it would be older
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
+        self._create()
+        carried, lost = self._carry_over(aside) if aside.exists() else (0, 0)
+        self._marker.unlink(missing_ok=True)
         self._telemetry.count("journal_set_aside")
         self._telemetry.event(
             "journal was damaged, kept aside, a new one begun",
             level="error",
             kept=str(aside),
             reason=reason,
+            records_carried_over=carried,
+            records_not_readable=lost,
         )
+
+    def _carry_over(self, aside: Path) -> tuple[int, int]:
+        old = Salvage.open(aside)
+        try:
+            if old.points is None or old.origins is None:
+                return 0, 0
+            connection = self._connection()
+            with self._lock, _transaction(connection):
+                connection.executemany("INSERT OR IGNORE INTO point VALUES (?, ?)", old.points)
+                connection.executemany("INSERT OR IGNORE INTO origin VALUES (?, ?)", old.origins)
+            carried = size = 0
+            gathered: list[Entry] = []
+            for entry in old.entries():
+                gathered.append(entry)
+                size += len(entry) * 21 if isinstance(entry, Batch) else 1024
+                carried += 1
+                if size >= SALVAGE_BYTES:
+                    self.append(gathered)
+                    gathered, size = [], 0
+            if gathered:
+                self.append(gathered)
+            return carried, old.lost
+        finally:
+            old.close()
+            self._appends = False
+
+    def _check_place(self) -> None:
+        """Records in a file that was taken away from under us would be kept for nobody."""
+        try:
+            here = self._path.stat().st_ino == self._inode
+        except OSError:
+            here = False
+        if not here:
+            self._tell_damage("was moved or deleted while in use")
+            raise TemporaryError(f"{self._path}: {self._damage}")
+
+    def _tell_damage(self, what: str) -> None:
+        if self._damage:
+            return
+        self._damage = what
+        self._telemetry.event("journal cannot be used", level="error", reason=what)
+        if self._on_damage is not None:
+            self._on_damage(what)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """A full disk or a lock held too long passes: the caller keeps what it has and retries.
+        Damage does not: the file is marked for the next opening."""
+        try:
+            yield
+        except sqlite3.DatabaseError as fault:
+            if _is_damage(fault):
+                with contextlib.suppress(OSError):
+                    self._marker.write_text(f"{fault}\n", encoding="utf-8")
+                self._tell_damage(f"is damaged: {fault}")
+                raise TemporaryError(f"{self._path}: {self._damage}") from fault
+            if isinstance(fault, sqlite3.OperationalError):
+                raise TemporaryError(f"journal cannot be written now: {fault}") from fault
+            raise
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's connection."""
@@ -412,10 +548,5 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _temporary_faults() -> Iterator[None]:
-    """A full disk or a lock held too long passes; the caller keeps what it has and retries."""
-    try:
-        yield
-    except sqlite3.OperationalError as fault:
-        raise TemporaryError(f"journal cannot be written now: {fault}") from fault
+def _is_damage(fault: sqlite3.DatabaseError) -> bool:
+    return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _DAMAGED

@@ -233,7 +233,9 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
     telemetry = Telemetry()
-    journal = SqliteJournal(path, telemetry)
+    with pytest.raises(TemporaryError, match="mends it"):
+        SqliteJournal(path, telemetry)  # only for the one that takes readings in
+    journal = SqliteJournal(path, telemetry, mend=True)
     assert journal.append([Tick(1)]) == 1
     assert telemetry.value("journal_set_aside") == 1
     assert [p.name for p in tmp_path.glob("journal.db.damaged-*")]
@@ -338,3 +340,113 @@ def test_the_revision_in_force_at_a_record(journal: SqliteJournal) -> None:
     assert journal.revision("registry", at) == first
     assert journal.revision("registry") == second
     assert journal.revision("rules") is None
+
+
+def test_what_is_registered_is_waited_for_before_it_reads(journal: SqliteJournal) -> None:
+    journal.register(["archive", "judge"])
+    last = journal.append([Tick(1)])
+    journal.release("archive", last)
+    journal.append([Tick(2)])
+    assert journal.first() == 1, "the judge has not started yet"
+    journal.release("judge", last)
+    journal.register(["judge"])
+    journal.append([Tick(3)])
+    assert journal.first() == 2, "to be registered again takes nothing back"
+
+
+def test_a_long_backlog_is_gone_soon_after_its_release_without_appends(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.db", Telemetry(), max_bytes=4 << 20)
+    journal.register(["archive"])
+    batch = Batch.of(range(200), range(200), np.linspace(0, 1, 200))
+    while journal.pressure() is Urgency.BACKFILL:
+        journal.append([batch] * 10)
+    assert journal.last() > 4 * TRIM_RECORDS
+    journal.release("archive", journal.last())
+    assert journal.pressure() is Urgency.BACKFILL
+    assert journal.live_bytes() <= 2 << 20
+
+
+def test_revisions_that_nobody_can_ask_for_go(journal: SqliteJournal) -> None:
+    journal.register(["judge"])
+    text = "x" * 100_000
+    for number in range(50):
+        last = journal.append([Revision(number, "registry", f"d{number}", {"a.toml": text})])
+        journal.release("judge", last - 1)
+    assert journal.live_bytes() < 10 * len(text)
+    found = [journal.revision("registry", seq) for seq in (last - 1, last)]
+    assert [one.digest if one else "" for one in found] == ["d48", "d49"]
+
+
+def test_ids_may_be_seeded_with_gaps(journal: SqliteJournal) -> None:
+    journal.seed_points(["a", "", "", "d"])
+    assert list(journal.point_ids(["d", "new", "a"])) == [3, 4, 0]
+
+
+def test_a_journal_that_is_taken_away_accepts_nothing_more(tmp_path: Path) -> None:
+    told: list[str] = []
+    path = tmp_path / "journal.db"
+    journal = SqliteJournal(path, Telemetry(), on_damage=told.append)
+    journal.append([Tick(1)])
+    path.rename(tmp_path / "elsewhere.db")
+    with pytest.raises(TemporaryError, match="deleted while in use"):
+        journal.append([Tick(2)])
+    with pytest.raises(TemporaryError, match="deleted while in use"):
+        journal.wait(1, timeout=0)
+    assert len(told) == 1
+    assert [seq for seq, _ in journal.read(0)] == [1], "what it held can still be applied"
+
+
+def damaged(tmp_path: Path, records: int) -> tuple[Path, list[Entry]]:
+    """A journal with pages in its middle overwritten, and what was appended to it."""
+    path = tmp_path / "journal.db"
+    journal = SqliteJournal(path, Telemetry())
+    journal.point_ids(["a", "b"])
+    journal.origin_ids(["mqtt:x"])
+    held: list[Entry] = [Refusal(at, 0, "x", "y", 1, "z", b"\x07" * 5000) for at in range(records)]
+    for entry in held:
+        journal.append([entry])
+    journal._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    journal.close()
+    with path.open("r+b") as opened:
+        opened.seek(path.stat().st_size // 2 // 16384 * 16384)
+        opened.write(b"\xa5" * 3 * 16384)
+    return path, held
+
+
+def test_damage_found_while_reading_is_told_and_mended_with_all_that_is_whole(
+    tmp_path: Path,
+) -> None:
+    path, held = damaged(tmp_path, 200)
+    told: list[str] = []
+    journal = SqliteJournal(path, Telemetry(), on_damage=told.append)
+    with pytest.raises(TemporaryError, match="damaged"):
+        journal.read(0, max_bytes=1 << 30)
+    assert told
+    identity = journal.identity
+    journal.close()
+    telemetry = Telemetry()
+    mended = SqliteJournal(path, telemetry, mend=True)
+    assert telemetry.value("journal_set_aside") == 1
+    assert mended.identity != identity
+    assert mended.point_names() == ["a", "b"]
+    assert mended.origin_names() == ["mqtt:x"]
+    kept = [entry for _, entry in mended.read(0)]
+    assert [entry for entry in held if entry in kept] == kept, "in order, once"
+    assert len(held) - len(kept) < 40, "only what stood on those pages is lost"
+    mended.close()
+    SqliteJournal(path, telemetry, mend=True).close()
+    assert telemetry.value("journal_set_aside") == 1, "once"
+
+
+def test_a_truncated_journal_keeps_its_beginning(tmp_path: Path) -> None:
+    path, held = damaged(tmp_path, 100)
+    with path.open("r+b") as opened:
+        opened.truncate(path.stat().st_size // 3)
+    telemetry = Telemetry()
+    journal = SqliteJournal(path, telemetry, mend=True)
+    assert telemetry.value("journal_set_aside") == 1
+    kept = [entry for _, entry in journal.read(0)]
+    assert kept
+    assert kept == held[: len(kept)]
+    last = journal.append([Tick(7)])
+    assert journal.read(last - 1) == [(last, Tick(7))]
