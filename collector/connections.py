@@ -57,25 +57,67 @@ _SCHEMES: Final = {
     ),
 }
 
+_PORT: Final = 502
+_LINE: Final = (("baud", "9600"), ("parity", "N"), ("stop", "1"))
+"""Options of a serial line, and what holds where they are left out."""
 
-def check_connection(url: str) -> tuple[str, list[Wrong]]:
-    """Which instrument ``url`` means (equal texts: the same one) and what is wrong with it."""
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a URL means. ``instrument``: equal texts are the same one. ``port``: what can be
+    opened once only, ``10.0.0.5:502`` or ``/dev/ttyS1``, and ``manner`` how it is spoken to there
+    (framing, baud rate, parity, stop bits); both empty where they cannot be told."""
+
+    instrument: str
+    port: str = ""
+    manner: tuple[str, ...] = ()
+    wrong: tuple[Wrong, ...] = ()
+
+
+def check_connection(url: str) -> Connection:
+    """What ``url`` means, and everything that is wrong with it."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        return url, [Wrong(f'"{url}" is no URL: {error}', f"write {_example('modbus+tcp')}")]
+        return _wrong(url, f'"{url}" is no URL: {error}', f"write {_example('modbus+tcp')}")
     if "@" in parts.netloc:
         secret = f"a connection holds a user or password: {NO_SECRETS}"
-        return url, [Wrong(secret, "take it out of the URL")]
+        return _wrong(url, secret, "take it out of the URL")
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None:
         todo = near(parts.scheme, _SCHEMES) or "write " + one_of(_SCHEMES)
-        return url, [Wrong(f'unknown kind of connection "{parts.scheme or url}"', todo)]
-    wrong = [*_where(parts, scheme, port), *_options(parts, scheme)]
-    unit = dict(parse_qsl(parts.query)).get("unit", "1")
-    place = parts.path if scheme.serial else f"{parts.hostname}:{port or 502}"
-    return f"{place}?unit={int(unit) if unit.isdecimal() else unit}", wrong
+        return _wrong(url, f'unknown kind of connection "{parts.scheme or url}"', todo)
+    wrong = (*_where(parts, scheme, port), *_options(parts, scheme))
+    given = dict(parse_qsl(parts.query))
+    place = _port(parts, port)
+    instrument = f"{place}?unit={_plain(given.get('unit', '1'))}"
+    if wrong:
+        return Connection(instrument, wrong=wrong)
+    line = [_plain(given.get(name, default)) for name, default in _LINE] if scheme.serial else []
+    return Connection(instrument, place, (parts.scheme, *line))
+
+
+def origin_of(url: str) -> str:
+    """The origin of a polled device: ``modbus+tcp://h?unit=3`` -> ``modbus:h:502``."""
+    parts = urlsplit(url)
+    return f"{parts.scheme.partition('+')[0]}:{_port(parts, parts.port)}"
+
+
+def _port(parts: SplitResult, port: int | None) -> str:
+    if not parts.hostname:
+        return parts.path
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{port or _PORT}"
+
+
+def _plain(number: str) -> str:
+    """``007`` is 7; what is no number, or one of a thousand digits, stays as written."""
+    return number.lstrip("0") or "0" if number.isdecimal() else number
+
+
+def _wrong(url: str, what: str, todo: str) -> Connection:
+    return Connection(url, wrong=(Wrong(what, todo),))
 
 
 def _where(parts: SplitResult, scheme: _Scheme, port: int | None) -> list[Wrong]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from collector.connections import check_connection
+from collector.connections import Connection, check_connection
 from collector.profile import PUSH, Profile
 from collector.quantities import quantities
 from collector.registry import FOREVER, Point, Service, ratio_of
@@ -40,6 +40,8 @@ class _Services:
         self._instruments: dict[_Key, list[DeviceEntry]] = defaultdict(list)
         self._serials: dict[_Key, list[DeviceEntry]] = defaultdict(list)
         self._points: dict[_Key, list[DeviceEntry]] = defaultdict(list)
+        # how each port is spoken to, and by which device first
+        self._ports: dict[str, tuple[tuple[str, ...], DeviceEntry]] = {}
 
     def points(self) -> list[Point]:
         for entry in self._entries.devices.values():
@@ -84,10 +86,11 @@ class _Services:
         elif not has_connection and not has_gateway and not self._misspelt(entry):
             section.fault((), "neither connection nor gateway is given", "say how it is reached")
         if device.connection:
-            instrument, wrongs = check_connection(device.connection)
-            for wrong in wrongs:
+            found = check_connection(device.connection)
+            for wrong in found.wrong:
                 section.fault("connection", wrong.what, wrong.todo)
-            self._instruments[instrument, device.profile].append(entry)
+            self._instruments[found.instrument, device.profile].append(entry)
+            self._one_manner(entry, found)
         elif has_connection and section.data["connection"] == "":
             section.fault(
                 "connection", "connection is empty", "write modbus+tcp://HOST:PORT?unit=N"
@@ -98,6 +101,16 @@ class _Services:
             section.fault("gateway", f'gateway "{gateway.id}" is of another site', todo)
         elif gateway is None and device.gateway:
             section.known("gateway", device.gateway, self._entries.ids_at(device.site, "gateway"))
+
+    def _one_manner(self, entry: DeviceEntry, found: Connection) -> None:
+        """A port is opened once: whoever is behind it is spoken to in the same way."""
+        if not found.port:
+            return
+        manner, first = self._ports.setdefault(found.port, (found.manner, entry))
+        if manner != found.manner:
+            what = f"{found.port} is spoken to in another way at {_at(first)}"
+            todo = "one framing, baud rate, parity and stop bits for all devices on it"
+            entry.section.fault("connection", what, todo)
 
     @staticmethod
     def _misspelt(entry: DeviceEntry) -> bool:
@@ -206,7 +219,7 @@ class _Services:
         zone = self._entries.zone(other.device.site)
         span = f"from {_day(start, zone)}" if start else "always"
         span += f" to {_day(end, zone)}" if end != FOREVER else ""
-        first = f'device "{one.device.key}" ({one.section.file}:{one.device.line})'
+        first = f'device "{one.device.key}" ({_at(one)})'
         return f'{first} and "{other.device.key}" both, {span},'
 
     def _formerly(self) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -257,6 +270,10 @@ def _overlaps(
             if entry.device.end > longest.device.end:
                 longest = entry
     return pairs.values()
+
+
+def _at(entry: DeviceEntry) -> str:
+    return f"{entry.section.file}:{entry.device.line}"
 
 
 def _few(names: Iterable[str]) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 import numpy as np
 
+from collector.connections import origin_of
 from collector.model import Ids
 from collector.registry import Device, Registry
 from rules.kinds.absence import TARGETS, Silence
@@ -23,16 +23,6 @@ from rules.ruleset import Rule
 OWN: Final = ("gateway:", "device:")
 POLLED: Final = ("modbus:", "dlt645:")
 CHANNEL: Final = "notifier:"
-
-
-def bus_of(connection: str) -> str:
-    """The origin of a polled device: ``modbus+tcp://h:502?unit=3`` -> ``modbus:h:502``."""
-    parts = urlsplit(connection)
-    protocol = parts.scheme.partition("+")[0]
-    if parts.hostname:
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        return f"{protocol}:{host}:{parts.port or 502}"
-    return f"{protocol}:{parts.path}"
 
 
 @dataclass(slots=True)
@@ -169,7 +159,7 @@ def _device(device: Device, points: Sequence[int]) -> Member:
         subject=f"device:{device.key}",
         site=device.site,
         place=f"{device.site}/{device.place}",
-        parent=f"gateway:{device.gateway}" if device.gateway else bus_of(device.connection),
+        parent=f"gateway:{device.gateway}" if device.gateway else origin_of(device.connection),
         points=np.array(points, np.int32),
         start=device.start,
         end=device.end,

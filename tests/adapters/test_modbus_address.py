@@ -76,6 +76,6 @@ def test_a_number_of_any_length_is_a_fault() -> None:
 
 @given(URLS)
 def test_what_the_registry_lets_pass_the_source_can_open(text: str) -> None:
-    _, wrong = check_connection(text)
-    if not wrong:
-        parse_connection(text)
+    found = check_connection(text)
+    if not found.wrong:
+        assert parse_connection(text).bus.place == found.port

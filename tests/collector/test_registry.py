@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.sources.modbus.address import parse_connection
-from collector.connections import check_connection
+from adapters.sources.modbus.source import gather
+from collector.connections import check_connection, origin_of
 from collector.errors import ConfigurationError
 from collector.model import Ids
 from collector.registry import (
@@ -22,6 +23,7 @@ from collector.registry import (
     FOREVER,
     GAUGE,
     STATE,
+    Device,
     parse_registry,
     read_registry,
     renames,
@@ -199,6 +201,7 @@ def test_the_site_that_faults_are_added_to_is_sound() -> None:
             *(5, 'parity is "X"', '"N", "E", "O"'),
         ),
         (DEVICE.replace("modbus+tcp://", "modbus+serial://"), 5, "no serial port", ""),
+        (DEVICE.replace("unit=3", "unit=" + "9" * 5000), 5, "unit is ", "a number from 0"),
         (PUSHED + 'token = "x"\n', 7, "token holds a secret", ""),
         # what is measured
         (PUSHED.replace("power.active", "power.activ"), 6, '"power.activ"', '"power.active"'),
@@ -471,12 +474,44 @@ PIECES += [
 
 @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text(max_size=20))
 def test_what_passes_here_the_modbus_source_can_read(url: str) -> None:
-    _, wrong = check_connection(url)
-    if not wrong:
-        parse_connection(url)
+    found = check_connection(url)
+    if not found.wrong:
+        bus = parse_connection(url).bus
+        assert found.port == bus.place
+        assert origin_of(url) == bus.origin
 
 
-@pytest.mark.parametrize("check", [check_connection])
-def test_equal_instruments_have_equal_names(check: Callable[[str], tuple[str, object]]) -> None:
-    assert check("modbus+tcp://HOST?unit=03")[0] == check("modbus+tcp://host:502?unit=3")[0]
-    assert check("modbus+tcp://host?unit=3")[0] != check("modbus+tcp://host?unit=4")[0]
+def test_equal_instruments_have_equal_names() -> None:
+    def instrument(url: str) -> str:
+        return check_connection(url).instrument
+
+    assert instrument("modbus+tcp://HOST?unit=03") == instrument("modbus+tcp://host:502?unit=3")
+    assert instrument("modbus+tcp://host?unit=3") != instrument("modbus+tcp://host?unit=4")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("modbus+tcp://h?unit=1", "modbus+rtu-tcp://H:502?unit=2"),
+        ("modbus+serial:///dev/ttyS1?unit=1", "modbus+serial:///dev/ttyS1?unit=2&baud=19200"),
+        ("modbus+serial:///dev/ttyS1?unit=1&parity=E", "modbus+serial:///dev/ttyS1?unit=2"),
+        ("modbus+serial:///dev/ttyS1?unit=1", "modbus+serial:///dev/ttyS1?unit=2&stop=2"),
+        ("modbus+tcp://h?unit=1", "modbus+tcp://h:502?unit=2"),
+        ("modbus+serial:///dev/ttyS1?unit=1", "modbus+serial:///dev/ttyS1?unit=2&baud=09600"),
+        ("modbus+tcp://h?unit=1", "modbus+rtu-tcp://h:503?unit=2"),
+    ],
+)
+def test_what_the_source_would_refuse_at_its_start_is_a_fault_here(one: str, other: str) -> None:
+    first = DEVICE.replace("modbus+tcp://10.0.0.5:502?unit=3", one)
+    second = DEVICE.replace("modbus+tcp://10.0.0.5:502?unit=3", other)
+    second = second.replace('"d"', '"d2"').replace('"p"', '"q"')
+    devices = [
+        Device("s", name, "p", "meter", connection=url) for name, url in (("d", one), ("d2", other))
+    ]
+    told = faults(first + second)
+    try:
+        gather(devices, PROFILES, {})
+    except ConfigurationError:
+        assert [(fault.line, fault.todo[:11]) for fault in told] == [(10, "one framing")]
+    else:
+        assert told == []

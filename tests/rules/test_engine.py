@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from collector.alerts import Changes
+from collector.connections import origin_of
 from collector.errors import ConfigurationError, Fault
 from collector.model import Batch, Mark, Refusal, Tick, concat
 from collector.registry import Point, Registry, Service
 from rules.engine import Engine
 from rules.life import Limit
 from rules.replay import replay
-from rules.reporting import bus_of
 from rules.ruleset import RuleSet, parse_rules
 from tests.rules.fleet import MINUTE, T0, Fleet, Names, device, registry
 
@@ -233,7 +233,7 @@ def test_an_empty_batch_is_nothing() -> None:
 def test_a_device_reports_through_its_bus(connection: str, origin: str) -> None:
     from adapters.sources.modbus.address import parse_connection
 
-    assert bus_of(connection) == origin == parse_connection(connection).bus.origin
+    assert origin_of(connection) == origin == parse_connection(connection).bus.origin
 
 
 def test_replay_judges_stored_history_in_any_order_within_a_batch() -> None:
