@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,7 +51,7 @@ class Located:
 
 def parse(text: str, file: str) -> Located:
     """The document in ``text``. Raises ``ConfigurationError`` with the one fault of syntax
-    that ``tomllib`` found, on its line."""
+    that ``tomllib`` found, on its line, or with every whole number of more than 64 bits."""
     try:
         data = tomllib.loads(text)
         lines = _Scanner(text).document()
@@ -60,7 +60,28 @@ def parse(text: str, file: str) -> Located:
     except RecursionError as error:
         fault = Fault(file, 0, "tables or lists lie too deep in each other", "write it flatter")
         raise ConfigurationError(fault) from error
+    faults = [
+        Fault(
+            file, lines.get(path, 0), "a whole number of more than 64 bits", "write a smaller one"
+        )
+        for path in _too_large((), data)
+    ]
+    if faults:
+        raise ConfigurationError(faults)
     return Located(file, data, lines)
+
+
+def _too_large(path: Path, value: Any) -> Iterator[Path]:
+    """Where whole numbers stand that TOML 1.0 does not have: they are no float64, and Python
+    refuses to show those of a thousand hexadecimal digits."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _too_large((*path, key), inner)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _too_large((*path, index), inner)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        yield path
 
 
 def _syntax(message: str, text: str, file: str) -> Fault:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -17,8 +16,10 @@ from typing import Any, Final
 
 from collector.alerts import Level
 from collector.errors import ConfigurationError, Fault
+from collector.located import parse
 from collector.registry import Point, Registry
-from rules.fields import Fields, near
+from collector.sections import Section, near
+from rules.fields import Fields
 from rules.kinds import absence, flatline, rate, threshold
 from rules.kinds.absence import Silence
 from rules.kinds.flatline import Flat
@@ -139,48 +140,15 @@ def parse_rules(
 
 def _tables(file: str, text: str, faults: list[Fault]) -> list[Fields]:
     try:
-        parsed = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
-        match = re.search(r"at line (\d+)", str(fault))
-        line = int(match[1]) if match else len(text.splitlines())
-        faults.append(Fault(file, line, f"is not TOML: {fault}"))
+        whole = Section.whole(parse(text, file), faults)
+    except ConfigurationError as error:
+        faults.extend(error.faults)
         return []
-    for key in parsed:
-        if key != "rule":
-            todo = near(key, ["rule"]) or "a rule file holds [[rule]] tables only"
-            faults.append(Fault(file, _line_of(text, key), f'"{key}" is not known here', todo))
-    tables = parsed.get("rule", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        faults.append(Fault(file, _line_of(text, "rule"), "write [[rule]], with two brackets"))
-        return []
-    lines = _lines(text)
-    lines += [{}] * (len(tables) - len(lines))
-    return [Fields(file, table, lines[at], faults) for at, table in enumerate(tables)]
-
-
-def _line_of(text: str, key: str) -> int:
-    for number, line in enumerate(text.splitlines(), 1):
-        if re.match(rf"\s*\[*\s*{re.escape(key)}\b", line):
-            return number
-    return 0
-
-
-def _lines(text: str) -> list[dict[str, int]]:
-    """Per ``[[rule]]``: the line of each key, and under "" of the header."""
-    found: list[dict[str, int]] = []
-    inside = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if inside:  # a text over several lines: nothing in it is a key
-            inside = "" if inside in line else inside
-            continue
-        if re.match(r"\s*\[\[\s*rule\s*\]\]", line):
-            found.append({"": number})
-        elif found and (match := re.match(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=(.*)""", line)):
-            found[-1].setdefault(match[1], number)
-            for quotes in ('"""', "'''"):
-                if match[2].count(quotes) == 1:
-                    inside = quotes
-    return found
+    tables = whole.sections("rule")
+    for key in whole.unknown():
+        todo = near(key, ["rule"]) or "a rule file holds [[rule]] tables only"
+        whole.fault(key, f'unknown key "{key}"', todo)
+    return [Fields(table) for table in tables]
 
 
 def _rule(fields: Fields, registry: Registry | None, quantities: Collection[str] | None) -> Rule:

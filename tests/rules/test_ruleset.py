@@ -77,15 +77,15 @@ def test_every_fault_is_named_with_its_line_and_what_was_meant() -> None:
     expected = [
         (3, 'may hold only a-z, 0-9 and "-"'),
         (4, 'did you mean "threshold"?'),
-        (7, 'level "crimson" is not known'),
-        (10, "title is missing"),
+        (7, 'unknown level "crimson"'),
+        (10, '"title" is missing'),
         (13, 'did you mean "voc.nmhc.concentration"?'),
         (14, "either above or below"),
-        (16, "a span such as"),
+        (16, '"5 minutes" is no duration'),
         (21, "clear = 70 must lie below"),
         (22, '"nowhere" is not in the registry'),
-        (23, 'key "titel" is not known here'),
-        (25, "for is missing"),
+        (23, 'unknown key "titel"'),
+        (25, '"for" is missing'),
         (26, 'rule "b" is already defined at r.toml:10'),
     ]
     for line, words in expected:
@@ -102,14 +102,17 @@ def test_broken_toml_has_its_line() -> None:
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ('kind = "rate"\nrise = 5', "per is missing"),
+        ('kind = "rate"\nrise = 5', '"per" is missing'),
         ('kind = "rate"\nrise = -5\nper = "1h"', "must not be negative"),
         ('kind = "rate"\nper = "1h"', "either rise or fall"),
         ('kind = "threshold"\nbelow = 5\nclear = 4', "clear = 4 must lie above"),
-        ('kind = "threshold"\nabove = nan', "above must be a number"),
-        ('kind = "threshold"\nabove = true', "above must be a number"),
+        ('kind = "threshold"\nabove = nan', "above is not a finite number"),
+        ('kind = "threshold"\nabove = true', "above is true or false"),
         ('kind = "flatline"\nfor = "10m"\ntolerance = -1', "tolerance must not be negative"),
-        ('kind = "absence"\ntarget = "point"\nwindow = "0s"', "at least 1s"),
+        (
+            'kind = "absence"\ntarget = "point"\nwindow = "0s"',
+            'window "0s" is impossible -> from 1 s',
+        ),
         ('kind = "absence"\ntarget = "device"\nwindow = "5m"', "this target takes no quantity"),
         ('kind = "threshold"\nabove = 1\nplaces = []', "watch nothing"),
     ],
@@ -117,6 +120,17 @@ def test_broken_toml_has_its_line() -> None:
 def test_impossible_settings_are_refused(lines: str, words: str) -> None:
     text = f'[[rule]]\nid = "a"\nlevel = "red"\ntitle = "t"\nquantity = "power.factor"\n{lines}\n'
     assert any(words in told for _, told in faults(text))
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "0x" + "f" * 5000, "9" * 5000, "[" * 5000])
+def test_a_value_beyond_all_bounds_is_a_fault(value: str) -> None:
+    text = f'[[rule]]\nid = "a"\nabove = {value}\n'
+    assert len(faults(text)) == 1
+
+
+def test_a_rule_may_be_written_in_every_way_of_toml() -> None:
+    text = 'rule = [\n  { id = "a", kind = "rate",\n rise = 1 } ]\n'
+    assert {line for line, _ in faults(text)} == {2}
 
 
 def test_a_key_of_another_table_is_named() -> None:
