@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"meterwatch {metadata.version('meterwatch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="tell it and exit"),
+    ] = False,
+) -> None:
+    """Reads energy meters and VOC monitors, keeps every reading, warns early."""
+
+
 Folder = Annotated[Path, typer.Argument(help="the fleet folder, with meterwatch.toml in it")]
 
 
@@ -65,10 +84,10 @@ def run(
     folder: Folder,
     only: Annotated[
         list[Room] | None,
-        typer.Option(help="run only this room; repeat for several; the journal joins processes"),
+        typer.Option(help="only this part of it; repeat for several (one process each is fine)"),
     ] = None,
 ) -> None:
-    """Run with the settings and the registry in FOLDER, until Ctrl-C."""
+    """Read, keep and judge, until Ctrl-C."""
     from collector.telemetry import Telemetry
     from meterwatch.app import ROOMS, Options, Program, run_until_signal
     from meterwatch.clock import SystemClock
@@ -87,7 +106,10 @@ def run(
 
 @app.command()
 def check(folder: Folder) -> None:
-    """Name every fault in FOLDER's files, with file and line; exit 1 if there is any."""
+    """Name every fault in a fleet folder.
+
+    Each with file and line; exit code 1 if there is any.
+    """
     from meterwatch.fleet import parse, read_files
     from meterwatch.inspect import summary
 
@@ -105,7 +127,7 @@ def demo(
         Path, typer.Option(help="where the demo's files and data go (emptied first)")
     ] = Path("demo"),
 ) -> None:
-    """Run everything on a simulated park of three sites and explain what happens."""
+    """Everything on a simulated park, explained as it happens."""
     from meterwatch.demo import run_demo
 
     with _told():
@@ -115,21 +137,33 @@ def demo(
 @app.command()
 def simulate(
     folder: Annotated[Path, typer.Argument(help="where to write the park's fleet folder")],
+    lang: Lang = Language.en,
 ) -> None:
-    """Open the simulated park's meters and gateways on loopback, until Ctrl-C."""
+    """The simulated park alone, until Ctrl-C.
+
+    Its meters and gateways answer on this machine only; the folder describes them.
+    """
     from meterwatch.demo import run_simulate
 
     with _told():
-        run_simulate(folder)
+        run_simulate(folder, lang.value)
 
 
 @app.command()
 def probe(
-    url: Annotated[str, typer.Argument(help="modbus+tcp://HOST:PORT?unit=N")],
-    profile: Annotated[str | None, typer.Option(help="device model; default: try them")] = None,
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="modbus+tcp://HOST:PORT?unit=N, modbus+rtu-tcp://HOST:PORT?unit=N, or"
+            " modbus+serial:///dev/ttyUSB0?unit=N&baud=9600&parity=N; put it in quotes"
+        ),
+    ],
+    profile: Annotated[
+        str | None, typer.Option(help="device model, see profiles; default: try all")
+    ] = None,
     lang: Lang = Language.en,
 ) -> None:
-    """Read one device once: its values, and whether the profile is plausible."""
+    """Read one meter once, and say which model fits it."""
     from meterwatch.probe import run_probe
 
     with _told():
@@ -138,11 +172,17 @@ def probe(
 
 @app.command()
 def decode(
-    kind: Annotated[str, typer.Argument(help="mqtt-json")],
+    kind: Annotated[str, typer.Argument(help="form of the payloads: mqtt-json")],
     fleet: Annotated[Path, typer.Option(help="fleet folder whose registry applies")],
-    gateway: Annotated[str, typer.Option(help="gateway that sent the payloads")] = "",
+    gateway: Annotated[
+        str, typer.Option(help="id of the gateway that sends them; default: the only one")
+    ] = "",
 ) -> None:
-    """Payloads on stdin, one a line -> readings as JSON lines, refusals with their reason."""
+    """What a gateway's messages would become.
+
+    Payloads on standard input, one a line; readings as JSON lines on standard output, and
+    refusals with their reason. Nothing is stored.
+    """
     from meterwatch.decode import decode_lines
 
     with _told():
@@ -152,7 +192,10 @@ def decode(
 
 @app.command()
 def status(folder: Folder, lang: Lang = Language.en) -> None:
-    """Sources, backlog, when each device was last seen, places without a device."""
+    """Backlog, stored readings, and each device's last.
+
+    Also the metering places that have no device.
+    """
     from meterwatch.inspect import print_status
 
     with _told():
@@ -163,11 +206,11 @@ def status(folder: Folder, lang: Lang = Language.en) -> None:
 def refused(
     folder: Folder,
     replay: Annotated[
-        bool, typer.Option("--replay", help="decode kept payloads again with today's registry")
+        bool, typer.Option("--replay", help="take in what today's registry can use")
     ] = False,
     lang: Lang = Language.en,
 ) -> None:
-    """What was refused and why; --replay takes in what can be used after mending."""
+    """What was refused, and why; replay after mending."""
     from meterwatch.inspect import print_refused
     from meterwatch.replay import replay_refused
 
@@ -221,7 +264,7 @@ def alerts_silence(
     hours: Annotated[float, typer.Option(help="for how long", min=0.1, max=24 * 31)] = 8,
     note: Note = "",
 ) -> None:
-    """No more messages about it for some hours; it stays in the list."""
+    """No messages about it for some hours; it stays listed."""
     _mark(folder, "silence", alert, who, note, hours)
 
 
@@ -234,11 +277,14 @@ def alerts_close(folder: Folder, alert: Alert, who: Who, note: Note) -> None:
 @app.command()
 def replay(
     folder: Folder,
-    start: Annotated[str, typer.Option(help="ISO date or time, in the program's zone")],
-    end: Annotated[str, typer.Option(help="exclusive")],
+    start: Annotated[str, typer.Option(help="2026-11-22, or 2026-11-22T08:00; local time")],
+    end: Annotated[str, typer.Option(help="likewise; the first moment that is not meant")],
     lang: Lang = Language.en,
 ) -> None:
-    """What today's rules would have said of stored readings; changes nothing."""
+    """What the rules of today say of stored readings.
+
+    Changes nothing. Silence is not replayed: rules of the kind absence say nothing.
+    """
     from meterwatch.replay import print_replay
 
     with _told():
@@ -252,8 +298,12 @@ def export_readings(
     point: Annotated[
         list[str] | None, typer.Option(help="point name or its beginning; default: all")
     ] = None,
-    start: Annotated[str | None, typer.Option(help="ISO date or time")] = None,
-    end: Annotated[str | None, typer.Option(help="exclusive")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="2026-11-22, or 2026-11-22T08:00; local time")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="likewise; the first moment that is not meant")
+    ] = None,
 ) -> None:
     """Readings as CSV: point, time, value, quality."""
     from meterwatch.transfer import export_csv
@@ -267,7 +317,10 @@ def import_readings(
     folder: Folder,
     file: Annotated[Path, typer.Argument(help="CSV with the columns point,time,value[,quality]")],
 ) -> None:
-    """Bring readings from a CSV file; every bad line is named, the good ones are taken in."""
+    """Readings from a CSV file; bad lines are named.
+
+    The good lines are taken in, and judged like any data that comes late.
+    """
     from meterwatch.transfer import import_csv
 
     with _told():
@@ -281,7 +334,8 @@ def profiles(
     """Device models that can be read."""
     from meterwatch.inspect import print_profiles
 
-    print_profiles(search)
+    if not print_profiles(search):
+        raise typer.Exit(3)
 
 
 def main() -> None:

@@ -89,11 +89,15 @@ def _only_gateway(registry: Registry) -> str:
     gateways = list(registry.gateways)
     if len(gateways) == 1:
         return gateways[0]
+    if not gateways:
+        raise ConfigurationError(
+            Fault("decode", 0, "the registry has no gateway", "enter one in its site's file")
+        )
     raise ConfigurationError(
         Fault(
             "decode",
             0,
-            f"the registry has {len(gateways)} gateways",
-            f"say which one sent this: --gateway {gateways[0] if gateways else 'ID'}",
+            f"the registry has {len(gateways)} gateways ({', '.join(gateways)})",
+            f"say which one sent this: --gateway {gateways[0]}",
         )
     )

@@ -18,7 +18,7 @@ from importlib import resources
 from pathlib import Path
 
 from collector.check import check
-from collector.errors import ConfigurationError, Fault
+from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.model import Revision
 from collector.profile import PUSH, Profile, parse_profile, push_profile
 from collector.quantities import quantities
@@ -151,6 +151,15 @@ def _rules(
     place."""
     ours = parse_rules(own, registry, quantities())
     return RuleSet({**parse_rules(catalogue).rules, **ours.rules})
+
+
+def kept(fleet: Fleet, name: str) -> Path:
+    """Path of one of the program's own files. Raises ``TemporaryError`` while it is not there."""
+    folder = fleet.files.folder
+    path = folder / fleet.settings.program.data / name
+    if not path.exists():
+        raise TemporaryError(f"nothing is kept in {path} yet; start with: meterwatch run {folder}")
+    return path
 
 
 @cache

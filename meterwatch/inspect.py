@@ -14,19 +14,22 @@ from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from adapters.journals.sqlite import SqliteJournal
 from adapters.profiles import load_profiles
 from adapters.state.alerts import AlertsReader
 from adapters.stores.archive_reader import ArchiveReader
-from collector.alerts import LEVEL_LABELS, Level
-from collector.errors import ConfigurationError, Fault, TemporaryError
+from collector.alerts import CLOSED, FIRING, LEVEL_LABELS, RESOLVED, Alert, Level
+from collector.errors import ConfigurationError, Fault
 from collector.model import Mark, Reason
 from collector.registry import FOREVER, Device, Registry
 from collector.telemetry import Telemetry
-from meterwatch.fleet import Fleet, parse, read_files
+from meterwatch.fleet import Fleet, kept, parse, read_files
 
 DAY_MS: Final = 86_400_000
+ID_SHOWN: Final = 12
+"""Characters of a warning's id that are shown: enough to name it."""
 
 WORDS: Final[dict[str, tuple[str, str]]] = {
     "sites": ("sites", "单位"),
@@ -43,22 +46,29 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "never": ("never", "从未"),
     "journal": ("intake log", "数据流水"),
     "backlog": ("backlog", "数据积压"),
+    "behind": (
+        "records (a few seconds' worth is usual)",
+        "条流水（几秒内的属正常）",
+    ),
     "archive": ("archive", "本地库"),
-    "readings": ("readings", "读数"),
+    "account": ("account", "核算"),
+    "judge": ("judge", "判定"),
+    "readings": ("readings", "条读数"),
+    "reading": ("reading", "条读数"),
     "nothing": ("nothing", "无"),
-    "origin": ("from", "来源"),
-    "reason": ("reason", "原因"),
-    "times": ("times", "次数"),
-    "detail": ("what to change", "说明"),
+    "taken": ("taken in since", "已重新入库"),
+    "newest": ("the newest are shown, more are kept", "只列出最近的，其余仍保存"),
     "level": ("level", "级别"),
     "rule": ("rule", "规则"),
     "where": ("where", "位置"),
     "since": ("since", "开始"),
     "until": ("until", "结束"),
     "worst": ("worst", "极值"),
-    "state": ("state", "状态"),
-    "id": ("id", "编号"),
-    "first": ("first", "首次"),
+    FIRING: ("in force", "未解除"),
+    RESOLVED: ("over", "已解除"),
+    CLOSED: ("closed", "已关闭"),
+    "acknowledged": ("acknowledged by", "已确认："),
+    "because": ("because of", "起因："),
 }
 
 REASONS_ZH: Final[dict[str, str]] = {
@@ -85,12 +95,16 @@ def word(key: str, lang: str) -> str:
 def summary(fleet: Fleet) -> list[str]:
     """What ``check`` says of files without faults."""
     registry = fleet.registry
-    told = (
-        f"no faults: {len(registry.sites)} sites, {len(registry.places)} places, "
-        f"{len(registry.devices)} devices, {len(registry.gateways)} gateways, "
-        f"{len(registry.points)} points, {len(fleet.rules)} rules"
-    )
-    lines = [told]
+    counts = {
+        "site": len(registry.sites),
+        "place": len(registry.places),
+        "device": len(registry.devices),
+        "gateway": len(registry.gateways),
+        "point": len(registry.points),
+        "rule": len(fleet.rules),
+    }
+    told = (f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items())
+    lines = [f"no faults: {', '.join(told)}"]
     lines += [
         f"note: no device at {'outlet' if place.outlet else 'place'} {place.key}"
         + (f" (permit {place.permit_no})" if place.permit_no else "")
@@ -103,19 +117,20 @@ def print_status(folder: Path, lang: str) -> None:
     """Backlog of every consumer, last reading of every device, places without a device."""
     console = Console()
     fleet = parse(read_files(folder))
-    data = folder / fleet.settings.program.data
     zone = ZoneInfo(fleet.settings.program.zone)
-    journal = _journal(data)
+    journal = _journal(fleet)
     try:
         last = journal.last()
         behind = ", ".join(
-            f"{name} {last - released}" for name, released in sorted(journal.consumers().items())
+            f"{word(name, lang) if name in WORDS else name} {last - released}"
+            for name, released in sorted(journal.consumers().items())
         )
         console.print(f"{word('journal', lang)}: {journal.live_bytes() / 2**20:.1f} MB")
-        console.print(f"{word('backlog', lang)}: {behind or word('nothing', lang)}")
+        told = f"{behind} {word('behind', lang)}" if behind else word("nothing", lang)
+        console.print(f"{word('backlog', lang)}: {told}", highlight=False)
     finally:
         journal.close()
-    reader = ArchiveReader(data / "archive.db")
+    reader = ArchiveReader(kept(fleet, "archive.db"))
     try:
         stats = reader.stats()
         readings = stats.stored.sealed_rows + stats.stored.run_rows
@@ -161,68 +176,85 @@ def _place(device: Device) -> str:
 def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
     """What was refused, the newest first, and how much in all."""
     fleet = parse(read_files(folder))
-    data = folder / fleet.settings.program.data
     zone = ZoneInfo(fleet.settings.program.zone)
-    reader = ArchiveReader(data / "archive.db")
-    console = Console()
+    reader = ArchiveReader(kept(fleet, "archive.db"))
     try:
         origins = dict(enumerate(reader.origin_names()))
-        grid = Table(
-            *(word(key, lang) for key in ("id", "origin", "reason", "readings", "last", "detail"))
-        )
         rows = reader.refused(limit=limit)
-        for row in rows:
-            grid.add_row(
-                str(row.id),
-                origins.get(row.origin, str(row.origin)),
-                REASONS_ZH.get(row.reason, row.reason) if lang == "zh" else row.reason,
-                str(row.readings),
-                moment(row.last, zone),
-                row.detail,
-            )
-        console.print(grid if rows else word("nothing", lang))
     finally:
         reader.close()
+    for row in rows:
+        head = [
+            moment(row.last, zone),
+            REASONS_ZH.get(row.reason, row.reason) if lang == "zh" else row.reason,
+            origins.get(row.origin, str(row.origin)),
+            f"{row.readings:,} {word('reading' if row.readings == 1 else 'readings', lang)}",
+        ]
+        if row.replayed:
+            head.append(word("taken", lang))
+        _entry(head, [row.detail])
+    if len(rows) in {0, limit}:
+        Console(highlight=False).print(word("newest" if rows else "nothing", lang))
 
 
 def print_alerts(folder: Path, *, every: bool, lang: str) -> None:
-    """Warnings in force, or all of them, the most urgent first."""
+    """Warnings in force, or all of them, the most urgent first; with each its cause, where
+    another warning stands for it."""
     fleet = parse(read_files(folder))
     zone = ZoneInfo(fleet.settings.program.zone)
-    reader = AlertsReader(folder / fleet.settings.program.data / "alerts.db")
-    console = Console()
+    reader = AlertsReader(kept(fleet, "alerts.db"))
     try:
-        grid = Table(
-            *(word(key, lang) for key in ("level", "rule", "where", "since", "state", "id"))
-        )
         found = reader.alerts(active=not every)
-        for alert in sorted(found, key=lambda one: (-one.level, one.started)):
-            rule = fleet.rules.rules.get(alert.rule)
-            title = alert.rule
-            if rule is not None:
-                title = rule.title_zh if lang == "zh" else rule.title
-            label = LEVEL_LABELS[Level(alert.level)][0 if lang == "zh" else 1]
-            state = alert.state + (" +" if alert.acknowledged else "")
-            grid.add_row(label, title, alert.subject, moment(alert.started, zone), state, alert.id)
-        console.print(grid if found else word("nothing", lang))
     finally:
         reader.close()
+    for alert in sorted(found, key=lambda one: (-one.level, one.started)):
+        rule = fleet.rules.rules.get(alert.rule)
+        title = alert.rule
+        if rule is not None:
+            title = rule.title_zh if lang == "zh" else rule.title
+        span = moment(alert.started, zone)
+        if alert.resolved:
+            span += f" .. {moment(alert.resolved, zone)}"
+        label = LEVEL_LABELS[Level(alert.level)][0 if lang == "zh" else 1]
+        state = [alert.id[:ID_SHOWN], word(alert.state, lang), *_more(alert, lang)]
+        _entry([label, title, alert.subject], ["  ".join([span, *state])])
+    if not found:
+        Console(highlight=False).print(word("nothing", lang))
+
+
+def _more(alert: Alert, lang: str) -> list[str]:
+    """What else a person should know of it."""
+    told: list[str] = []
+    if alert.cause:
+        told.append(f"{word('because', lang)} {alert.cause[:ID_SHOWN]}")
+    if alert.acknowledged:
+        told.append(f"{word('acknowledged', lang)} {alert.acknowledged_by}")
+    return told
+
+
+def _entry(head: list[str], below: list[str]) -> None:
+    """One thing on lines of their own: a table would cut what a person has to copy."""
+    console = Console(highlight=False)
+    console.print(Text("  ".join(head), style="bold"), soft_wrap=True)
+    for line in below:
+        console.print(Text(f"    {line}"), soft_wrap=True)
 
 
 def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: float) -> str:
     """Append a mark on one alert to the journal; what the judge makes of it shows in the list."""
     fleet = parse(read_files(folder))
-    data = folder / fleet.settings.program.data
-    reader = AlertsReader(data / "alerts.db")
+    reader = AlertsReader(kept(fleet, "alerts.db"))
     try:
         found = reader.alert(alert)
     finally:
         reader.close()
     if found is None:
         what = f"not exactly one warning has an id that begins with {alert!r}"
-        raise ConfigurationError(Fault("alerts", 0, what, "see: alerts list --all"))
+        raise ConfigurationError(
+            Fault("alerts", 0, what, f"see: meterwatch alerts list {folder} --all")
+        )
     now = _now()
-    journal = _journal(data)
+    journal = _journal(fleet)
     try:
         end = now + round(hours * 3_600_000)
         journal.append([Mark(now, kind, found.id, now, end, who, note)])
@@ -231,19 +263,20 @@ def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: 
     return f"{kind}: {found.id}"
 
 
-def print_profiles(search: str) -> None:
-    """Device models whose name, maker or label holds ``search``."""
-    grid = Table("profile", "model", "label", "source")
-    for profile in load_profiles().values():
+def print_profiles(search: str) -> bool:
+    """Device models whose name, maker or label holds ``search``; whether there is any."""
+    any_found = False
+    for profile in sorted(load_profiles().values(), key=lambda one: one.name):
         told = f"{profile.name} {profile.maker} {profile.model} {profile.label} {profile.label_zh}"
         if search.lower() in told.lower():
-            grid.add_row(
-                profile.name,
-                f"{profile.maker} {profile.model}".strip(),
-                f"{profile.label} / {profile.label_zh}",
-                profile.source,
-            )
-    Console().print(grid)
+            any_found = True
+            source = [profile.source] if profile.source else []
+            _entry([profile.name], [f"{profile.label} / {profile.label_zh}", *source])
+    if not any_found:
+        Console(highlight=False).print(
+            f'no model is called "{search}"; without a word all are listed'
+        )
+    return any_found
 
 
 def moment(ms: int, zone: ZoneInfo) -> str:
@@ -251,11 +284,8 @@ def moment(ms: int, zone: ZoneInfo) -> str:
     return datetime.fromtimestamp(ms / 1000, zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _journal(data: Path) -> SqliteJournal:
-    path = data / "journal.db"
-    if not path.exists():
-        raise TemporaryError(f"{path}: nothing was received yet; start it with meterwatch run")
-    return SqliteJournal(path, Telemetry())
+def _journal(fleet: Fleet) -> SqliteJournal:
+    return SqliteJournal(kept(fleet, "journal.db"), Telemetry())
 
 
 def _now() -> int:

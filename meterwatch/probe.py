@@ -242,7 +242,10 @@ _WORDS: Final[dict[str, dict[str, str]]] = {
     "en": {
         "unreached": "cannot be reached",
         "silent": "is connected, but does not answer",
-        "hint": "check the address, the unit number, baud rate and parity, and the two wires",
+        "hint-tcp": "check the address and the port, and whether this machine is in that network",
+        "hint-serial": "check the name of the port, and whether this user may use it",
+        "hint-silent": "check the unit number; on a serial line also baud rate, parity and the two"
+        " wires (try them exchanged)",
         "PLAUSIBLE": "plausible",
         "IMPLAUSIBLE": "does not fit",
         "UNDECIDED": "answers, but nothing shows whether it fits",
@@ -257,7 +260,9 @@ _WORDS: Final[dict[str, dict[str, str]]] = {
     "zh": {
         "unreached": "无法连接",
         "silent": "已连接，但设备无应答",
-        "hint": "请检查地址、从站号、波特率与校验位，以及 A/B 两根线",
+        "hint-tcp": "请检查地址和端口，以及本机与设备是否在同一网络",
+        "hint-serial": "请检查串口名称，以及当前用户是否有权使用",
+        "hint-silent": "请检查从站号；串口线路还要检查波特率、校验位和 A/B 两根线是否接反",
         "PLAUSIBLE": "合理",
         "IMPLAUSIBLE": "不符",
         "UNDECIDED": "有应答，但没有可用于判断的指标",
@@ -277,8 +282,11 @@ def render(report: Report, language: str = "zh") -> str:
     words = _WORDS["zh" if language == "zh" else "en"]
     lines: list[str] = []
     if report.failure:
-        state = words["silent"] if report.attempts else words["unreached"]
-        return f"{report.url} {state}: {report.failure}\n{words['hint']}"
+        state, hint = words["silent"], words["hint-silent"]
+        if not report.attempts:
+            serial = report.url.startswith("modbus+serial:")
+            state, hint = words["unreached"], words["hint-serial" if serial else "hint-tcp"]
+        return f"{report.url} {state}: {report.failure}\n{hint}"
     shown = [a for a in report.attempts if a.verdict is Verdict.PLAUSIBLE]
     for attempt in report.attempts:
         label = attempt.label_zh if language == "zh" else attempt.label

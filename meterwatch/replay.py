@@ -23,7 +23,7 @@ from collector.normalise import normalise
 from collector.registry import table
 from collector.telemetry import Telemetry
 from meterwatch.decode import Numbering
-from meterwatch.fleet import Fleet, parse, read_files, registry_of, rules_of
+from meterwatch.fleet import Fleet, kept, parse, read_files, registry_of, rules_of
 from meterwatch.inspect import DAY_MS, moment, word
 from meterwatch.transfer import span
 from rules.engine import Engine
@@ -35,9 +35,8 @@ def replay_refused(folder: Path) -> str:
     """Decode every kept payload again; what is usable now goes into the journal (with its old
     receipt, so it is judged as the late data it is), and its row is marked as replayed."""
     fleet = parse(read_files(folder))
-    data = folder / fleet.settings.program.data
-    reader = ArchiveReader(data / "archive.db")
-    journal = SqliteJournal(data / "journal.db", Telemetry())
+    reader = ArchiveReader(kept(fleet, "archive.db"))
+    journal = SqliteJournal(kept(fleet, "journal.db"), Telemetry())
     try:
         points = table(fleet.registry, journal.point_ids)
         decoder = PayloadDecoder(
@@ -67,7 +66,9 @@ def replay_refused(folder: Path) -> str:
     finally:
         reader.close()
         journal.close()
-    return f"{taken} readings of {rows} refusals taken in; see what is left with: refused"
+    return (
+        f"{taken} readings of {rows} refusals taken in; what is left: meterwatch refused {folder}"
+    )
 
 
 def _gateway(kind: str, origin: str) -> str | None:
@@ -91,7 +92,7 @@ def print_replay(folder: Path, start: str, end: str, lang: str) -> None:
     grid = Table(
         *(word(key, lang) for key in ("level", "rule", "where", "since", "until", "worst"))
     )
-    found = replayed(fleet, folder / fleet.settings.program.data / "archive.db", low, high)
+    found = replayed(fleet, kept(fleet, "archive.db"), low, high)
     for alert in sorted(found.values(), key=lambda one: (one.started, one.id)):
         rule = fleet.rules.rules[alert.rule]
         grid.add_row(

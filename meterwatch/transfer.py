@@ -27,7 +27,7 @@ from collector.model import Batch, Quality
 from collector.normalise import normalise, parse_time
 from collector.registry import PointTable, table
 from collector.telemetry import Telemetry
-from meterwatch.fleet import Fleet, parse, read_files
+from meterwatch.fleet import Fleet, kept, parse, read_files
 
 HEADER: Final = ("point", "time", "value", "quality")
 BATCH_ROWS: Final = 50_000
@@ -43,7 +43,7 @@ def export_csv(
     given); what was written, in words."""
     fleet = parse(read_files(folder))
     low, high = span(fleet, start, end)
-    reader = ArchiveReader(folder / fleet.settings.program.data / "archive.db")
+    reader = ArchiveReader(kept(fleet, "archive.db"))
     try:
         names = [
             name
@@ -105,7 +105,10 @@ class _Lines:
             raise ValueError(f"point {row['point']!r} is not in the registry")
         written = row["time"] or ""
         at = parse_time(int(written) if written.isdecimal() else written, self.zone)
-        value = float(row["value"]) if row["value"] else math.nan
+        try:
+            value = float(row["value"]) if row["value"] else math.nan
+        except ValueError as fault:
+            raise ValueError(f"value {row['value']!r} is not a number") from fault
         named = row.get("quality") or "good"
         if named not in QUALITY_WORDS:
             raise ValueError(f"quality {named!r} is not known")

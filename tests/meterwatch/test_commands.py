@@ -259,3 +259,27 @@ def test_what_was_exported_imports_to_the_same_readings(ran: Path, tmp_path: Pat
         eventually(lambda: _exported(other, "plant-1/").count("\n") == 601, "it is stored")
         assert program.stop() == 0
     assert _exported(other, "plant-1/") == csv
+
+
+def test_a_narrow_terminal_cuts_nothing_that_has_to_be_copied(ran: Path) -> None:
+    narrow = CliRunner(env={"COLUMNS": "80"})
+    alerts = narrow.invoke(app, ["alerts", "list", str(ran), "--all"]).output
+    refused = narrow.invoke(app, ["refused", str(ran)]).output
+    profiles = narrow.invoke(app, ["profiles"]).output
+    assert "plant-" in alerts
+    assert "later" in refused
+    assert "https://" in profiles
+    assert "…" not in alerts + refused + profiles
+
+
+def test_a_search_without_a_find_says_so() -> None:
+    assert "eastron-sdm630" in CliRunner().invoke(app, ["profiles", "SDM"]).output
+    nothing = CliRunner().invoke(app, ["profiles", "steam engine"])
+    assert nothing.exit_code == 3
+    assert "steam engine" in nothing.output
+
+
+def test_version_is_told() -> None:
+    assert re.fullmatch(
+        r"meterwatch \d+\.\d+\.\d+\n", CliRunner().invoke(app, ["--version"]).output
+    )
