@@ -37,16 +37,24 @@ _IN_TEXT: Final = (
     ),
 )
 _SHORTEST: Final = 4
-_hidden: set[str] = set()
+_hidden: tuple[str, ...] = ()
+"""Longest first: of two secrets of which one begins the other, no rest may stay. Replaced as a
+whole, never changed: other threads go through it while they log."""
+_hiding: Final = threading.Lock()
 
 
 def hide(*secrets: str) -> None:
     """Never log these values. One shorter than four characters is left out: it would blot out
     half of every line."""
-    for one in secrets:
-        if len(one) >= _SHORTEST:
-            escaped = json.dumps(one, ensure_ascii=False)[1:-1]
-            _hidden.update({one, escaped, repr(one)[1:-1]})
+    global _hidden  # noqa: PLW0603 one list for the process: its loggers are the process's too
+    told = [one for one in secrets if len(one) >= _SHORTEST]
+    forms = {form for one in told for form in (one, _in_json(one), repr(one)[1:-1])}
+    with _hiding:
+        _hidden = tuple(sorted(forms.union(_hidden), key=lambda form: (-len(form), form)))
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def configure(stream: TextIO | None = None, *, level: str = "info") -> None:

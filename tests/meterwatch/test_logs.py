@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(logs, "_hidden", set())
+    monkeypatch.setattr(logs, "_hidden", ())
     root = logging.getLogger()
     handlers = list(root.handlers)
     yield
@@ -128,3 +129,36 @@ def test_a_reader_that_went_away_is_no_reason_to_stop() -> None:
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(KeyError):
         logs.configure(io.StringIO(), level="loud")
+
+
+def test_of_two_secrets_that_begin_alike_no_rest_is_shown() -> None:
+    out = io.StringIO()
+    logs.configure(out)
+    logs.hide("correct", "correct-horse-battery")
+    Telemetry().event("said", text="it is correct-horse-battery")
+    assert lines(out)[0]["text"] == f"it is {logs.HIDDEN}"
+
+
+def test_secrets_may_become_known_while_others_log() -> None:
+    out = io.StringIO()
+    logs.configure(out)
+    telemetry = Telemetry()
+    logs.hide(*(f"secret-{number}" for number in range(500)))
+    failed: list[BaseException] = []
+
+    def talk() -> None:
+        try:
+            for _ in range(200):
+                telemetry.event("said")
+        except BaseException as fault:  # noqa: BLE001 - shown by the assertion below
+            failed.append(fault)
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    number = 500
+    while talker.is_alive():
+        logs.hide(f"secret-{number}")
+        number += 1
+    talker.join()
+    assert failed == []
+    assert len(lines(out)) == 200
