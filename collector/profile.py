@@ -16,13 +16,14 @@ Units are checked and resolved here, so that nothing that reads a meter can fail
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from collector.errors import ConfigurationError, Fault
 from collector.located import parse
-from collector.quantities import Quantity, near, quantities
+from collector.quantities import Quantity, quantities
+from collector.sections import near
 from collector.units import UnitError
 
 TYPES: Final[dict[str, int]] = {
@@ -182,7 +183,7 @@ class _Reader:
         known = {*_TEXTS, "max_gap", "max_block", "defaults", "register"}
         for key in data:
             if key not in known:
-                self._fault((key,), f'unknown key "{key}"', _meant(key, known))
+                self._fault((key,), f'unknown key "{key}"', near(key, known))
         texts = {key: self._text(key) for key in _TEXTS}
         max_gap = self._whole("max_gap", 16, range(126))
         max_block = self._whole("max_block", 125, range(4, 126))
@@ -232,7 +233,7 @@ class _Reader:
         for key, value in row.items():
             types = _KEYS.get(key)
             if types is None:
-                self._fault((*where, key), f'unknown key "{key}"', _meant(key, _KEYS))
+                self._fault((*where, key), f'unknown key "{key}"', near(key, _KEYS))
             elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
                 wanted = "a number" if float in types else f"a {types[0].__name__}"
                 self._fault((*where, key), f"{key} = {value!r} is not {wanted}")
@@ -299,11 +300,10 @@ class _Reader:
                 self._fault((*where, key), what, todo)
         quantity = quantities().get(register.quantity)
         if quantity is None:
-            meant = near(register.quantity)
             self._fault(
                 (*where, "quantity"),
                 f'unknown quantity "{register.quantity}"',
-                f'did you mean "{meant}"?' if meant else "see collector/quantities.toml",
+                near(register.quantity, quantities()) or "see collector/quantities.toml",
             )
             return
         self._check_quantity(where, register, quantity)
@@ -347,8 +347,3 @@ def _measured(register: Register) -> Measured:
     if quantity.kind != "counter":
         return Measured(ratio=register.ratio)
     return Measured(resolution(register), modulus(register), register.ratio)
-
-
-def _meant(key: str, choices: Iterable[str]) -> str:
-    meant = near(key, dict.fromkeys(choices))
-    return f'did you mean "{meant}"?' if meant else ""

@@ -6,7 +6,6 @@ the tests read every row.
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from collections.abc import Mapping
@@ -69,12 +68,6 @@ def quantities() -> Mapping[str, Quantity]:
 def by_hj212() -> Mapping[str, Quantity]:
     """Quantities that have a factor code, by code."""
     return MappingProxyType({row.hj212: row for row in quantities().values() if row.hj212})
-
-
-def near(name: str, choices: Mapping[str, object] | None = None) -> str:
-    """The nearest quantity (or key of ``choices``) to a misspelt name, or empty."""
-    known = quantities() if choices is None else choices
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.6)), "")
 
 
 def _row(group: str, name: str, row: dict[str, Any]) -> Quantity:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector import units
-from collector.quantities import KINDS, by_hj212, near, quantities
+from collector.quantities import KINDS, by_hj212, quantities
 from collector.units import UnitError, factor
 
 STANDARD = Path(__file__).resolve().parents[2].parent / "shared/domain/hj212-2017.txt"
@@ -84,11 +84,6 @@ def test_a_quantity_is_a_value() -> None:
         row.unit = "W"  # type: ignore[misc]  # it is the promise that this fails
     with pytest.raises(TypeError):
         quantities()["power.active"] = row  # type: ignore[index]  # as above
-
-
-def test_a_misspelt_quantity_has_a_nearest() -> None:
-    assert near("energy.activ.import") == "energy.active.import"
-    assert near("xyzzy") == ""
 
 
 @pytest.mark.parametrize(
