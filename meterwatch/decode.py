@@ -20,11 +20,16 @@ KINDS = ("mqtt-json",)
 
 
 class Numbering:
-    """Ids for names in order of sight: what the journal's dictionary does, for one run."""
+    """Ids for names in order of sight: what the journal's dictionary does, for one run. Begins
+    with ``names`` by id, as another dictionary gave them ("": a number that was never given)."""
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._ids: dict[str, int] = {}
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self.names = list(names)
+        self._ids = {name: number for number, name in enumerate(names) if name}
+
+    def known(self, names: Iterable[str]) -> list[int]:
+        """Ids of those among ``names`` that have one."""
+        return [self._ids[name] for name in names if name in self._ids]
 
     def __call__(self, names: Sequence[str]) -> Ids:
         for name in names:

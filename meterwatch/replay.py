@@ -3,6 +3,7 @@ readings."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from adapters.journals.sqlite import SqliteJournal
@@ -18,15 +20,15 @@ from adapters.sources.payload import PayloadDecoder
 from adapters.stores.archive import REPLAYED
 from adapters.stores.archive_reader import ArchiveReader
 from collector.alerts import LEVEL_LABELS, Alert, Level
-from collector.model import Batch, Entry, Mark, Segments, Times
+from collector.model import Batch, Entry, Mark, Quality, Segments
 from collector.normalise import normalise
 from collector.registry import table
 from collector.telemetry import Telemetry
 from meterwatch.decode import Numbering
-from meterwatch.fleet import Fleet, kept, parse, read_files, registry_of, rules_of
+from meterwatch.fleet import Fleet, kept, parse, read_files
 from meterwatch.inspect import DAY_MS, moment, word
 from meterwatch.transfer import span
-from rules.engine import Engine
+from rules.replay import replay
 
 REPLAYABLE: Final = "mqtt-json"
 
@@ -83,9 +85,8 @@ def _gateway(kind: str, origin: str) -> str | None:
 
 
 def print_replay(folder: Path, start: str, end: str, lang: str) -> None:
-    """What today's rules say of the readings stored in ``[start, end)``. Silence cannot be
-    replayed, because the archive does not hold when a reading was received: rules of the kind
-    ``absence`` say nothing here."""
+    """What today's rules say of the readings stored in ``[start, end)``, as a centre that was
+    always up would have seen them come (see ``rules.replay``)."""
     fleet = parse(read_files(folder))
     low, high = span(fleet, start, end)
     zone = ZoneInfo(fleet.settings.program.zone)
@@ -93,11 +94,14 @@ def print_replay(folder: Path, start: str, end: str, lang: str) -> None:
         *(word(key, lang) for key in ("level", "rule", "where", "since", "until", "worst"))
     )
     found = replayed(fleet, kept(fleet, "archive.db"), low, high)
-    for alert in sorted(found.values(), key=lambda one: (one.started, one.id)):
-        rule = fleet.rules.rules[alert.rule]
+    for alert in sorted(found, key=lambda one: (one.started, one.id)):
+        rule = fleet.rules.rules.get(alert.rule)
+        title = alert.rule
+        if rule is not None:
+            title = rule.title_zh if lang == "zh" else rule.title
         grid.add_row(
             LEVEL_LABELS[Level(alert.level)][0 if lang == "zh" else 1],
-            rule.title_zh if lang == "zh" else rule.title,
+            title,
             alert.subject,
             moment(alert.started, zone),
             moment(alert.resolved, zone) if alert.resolved else "",
@@ -106,52 +110,32 @@ def print_replay(folder: Path, start: str, end: str, lang: str) -> None:
     Console().print(grid if found else word("nothing", lang))
 
 
-def replayed(fleet: Fleet, archive: Path, low: int, high: int) -> dict[str, Alert]:
-    """Alerts by id. A day of readings is judged at a time."""
+def replayed(fleet: Fleet, archive: Path, low: int, high: int) -> list[Alert]:
+    """Alerts in the order they fired. A day of readings is read at a time."""
     reader = ArchiveReader(archive)
     try:
-        names = reader.point_names()
-        ids = {name: number for number, name in enumerate(names) if name}
-        points = Numbering()
-        points(names)
-        engine = Engine(registry_of, rules_of, points, lambda: ["replay"])
-        engine.apply(1, fleet.files.registry_revision(low))
-        engine.apply(2, fleet.files.rules_revision(low))
-        found: dict[str, Alert] = {}
-        wanted = [ids[one.name] for one in fleet.registry.points if one.name in ids]
-        for seq, batch in enumerate(_days(reader, wanted, low, high), start=3):
-            engine.apply(seq, batch)
-            found |= engine.changes().alerts
-        return found
+        points = Numbering(reader.point_names())
+        wanted = points.known([one.name for one in fleet.registry.points])
+        batches = _days(reader, wanted, low, high)
+        return replay(fleet.rules, fleet.registry, points, batches).alerts
     finally:
         reader.close()
 
 
 def _days(reader: ArchiveReader, points: list[int], low: int, high: int) -> Iterator[Batch]:
-    """Stored readings, a day in each batch, in order of time, as if received when measured."""
+    """Stored readings, a day in each batch. An impossible time moves nothing, here as there."""
     newest = [reader.latest(point) for point in points]
     last = max((int(one.time[0]) for one in newest if len(one)), default=low - 1)
     first = [reader.after(point, low - 1, 1) for point in points]
     begin = min((int(one.time[0]) for one in first if len(one)), default=high)
-    for day in range(begin, min(high, last + 1), DAY_MS):
-        parts = [(p, reader.read(p, day, min(day + DAY_MS, high))) for p in points]
-        parts = [(p, series) for p, series in parts if len(series)]
-        if not parts:
-            continue
-        time_ = np.concatenate([series.time for _, series in parts])
-        order = np.argsort(time_, kind="stable")
-        yield Batch(
-            np.concatenate([np.full(len(s), p, np.int32) for p, s in parts])[order],
-            time_[order],
-            np.concatenate([series.value for _, series in parts])[order],
-            np.concatenate([series.quality for _, series in parts])[order],
-            _timely(time_[order]),
-        )
-
-
-def _timely(times: Times) -> Segments:
-    """Segments by which no row is late and none is ahead of its receipt: half a minute each,
-    received with its newest row."""
-    stop = np.append(np.flatnonzero(np.diff(times // 30_000)) + 1, len(times)).astype(np.int64)
-    none = np.zeros(len(stop), np.int32)
-    return Segments(stop, none, times[stop - 1], none.astype(np.bool_))
+    days = range(begin, min(high, last + 1), DAY_MS)
+    for day in track(days, "replay", disable=not sys.stderr.isatty()):
+        read = [(p, reader.read(p, day, min(day + DAY_MS, high))) for p in points]
+        point = np.concatenate([np.full(len(s), p, np.int32) for p, s in read])
+        quality = np.concatenate([series.quality for _, series in read])
+        rows = quality != Quality.BAD_TIME
+        time_ = np.concatenate([series.time for _, series in read])[rows]
+        value = np.concatenate([series.value for _, series in read])[rows]
+        if len(time_):
+            received = Segments.one(len(time_), 0, int(time_.max()))
+            yield Batch(point[rows], time_, value, quality[rows], received)

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from meterwatch.cli import app
+from meterwatch.decode import Numbering
 from tests.campaigns.kill import journal_last
 from tests.campaigns.sending import Sender
 from tests.campaigns.traffic import Sent, Traffic, write_fleet
@@ -162,6 +163,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row = {"device": "later", "time": now, "values": {"power.active": 1}}
         payload = json.dumps({"readings": [row]}).encode()
         messages.append(Sent("meterwatch/v1/gw-0/readings", payload, []))
+        row = {"device": "new", "time": now, "values": {"power.active": 2}}
+        payload = json.dumps({"readings": [row]}).encode()
+        messages.append(Sent("meterwatch/v1/gw-new/readings", payload, []))
         with RunningProgram(fleet) as program, Sender(broker.port) as sender:
             program.wait_for("source-up")
             sender.send(messages)
@@ -220,6 +224,18 @@ def test_what_was_refused_is_taken_in_after_mending(ran: Path) -> None:
         assert program.stop() == 0
 
 
+def test_what_a_gateway_sent_before_it_was_entered_is_taken_in_after(ran: Path) -> None:
+    assert "gw-new" in _output(["refused", str(ran)])
+    registry = ran / "registry" / "plant-1.toml"
+    registry.write_text(
+        registry.read_text(encoding="utf-8")
+        + '[[gateway]]\nid = "gw-new"\n[[device]]\nid = "new"\nplace = "monitor-0"\n'
+        'profile = "push"\ngateway = "gw-new"\nquantities = ["power.active"]\n',
+        encoding="utf-8",
+    )
+    assert "1 readings of 1 refusals taken in" in _output(["refused", str(ran), "--replay"])
+
+
 def test_replay_says_what_the_judge_said(ran: Path) -> None:
     """Today's rules over stored readings raise the alerts that were raised live."""
     every = _output(["alerts", "list", str(ran), "--all"])
@@ -233,6 +249,12 @@ def test_replay_says_what_the_judge_said(ran: Path) -> None:
     bad = CliRunner().invoke(app, ["replay", str(ran), "--start", "monday", "--end", "2100-01-01"])
     assert bad.exit_code == 1
     assert "monday" in bad.stderr
+
+
+def test_numbers_that_were_never_given_move_no_other() -> None:
+    points = Numbering(["a", "", "b", ""])
+    assert points(["b", "c", "a"]).tolist() == [2, 4, 0]
+    assert points.known(["c", "", "d"]) == [4]
 
 
 def _exported(fleet: Path, point: str) -> str:

@@ -263,6 +263,24 @@ def test_replay_judges_stored_history_in_any_order_within_a_batch() -> None:
     assert said == replay(rules, known, names, [concat([first, second])])
 
 
+def test_a_hole_of_years_is_one_silence_and_costs_little() -> None:
+    known = registry({device("out"): [NMHC]})
+    rules = parse_rules(
+        {
+            "r.toml": '[[rule]]\nid = "silent"\nkind = "absence"\ntarget = "device"\n'
+            'window = "30m"\nlevel = "red"\ntitle = "t"\n'
+        }
+    )
+    names = Names()
+    (point,) = names([f"s/out/{NMHC}/raw"]).tolist()
+    years = 40 * 365 * 24 * 60
+    times = [T0 + at * MINUTE for at in (0, 1, years, years + 1)]
+    told = replay(rules, known, names, [Batch.of([point] * 4, times, [1.0] * 4)])
+    (alert,) = told.alerts
+    minutes = [(at - T0) / MINUTE for at in (alert.started, alert.fired, alert.resolved)]
+    assert minutes == [1, 31, years + 1]
+
+
 def test_a_replaced_device_is_not_silent_after_its_last_day() -> None:
     rules = (
         '[[rule]]\nid = "d"\nkind = "absence"\ntarget = "device"\nwindow = "5m"\n'
