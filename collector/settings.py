@@ -69,7 +69,8 @@ class ArchiveSettings:
 @dataclass(frozen=True, slots=True)
 class MqttSource:
     """A broker that gateways push to. ``version`` 5, or 4 for MQTT 3.1.1. Files are relative to
-    the fleet folder."""
+    the fleet folder. ``broker_config``: mosquitto's own file, if that broker runs on this machine:
+    it is looked through at start for settings that lose messages."""
 
     name: str
     host: str
@@ -83,6 +84,7 @@ class MqttSource:
     client_id: str = ""
     version: int = 5
     topics: tuple[str, ...] = ("meterwatch/v1/+/readings",)
+    broker_config: str = ""
     kind: str = "mqtt"
 
     @property
@@ -239,6 +241,7 @@ def _mqtt(section: Section) -> SourceSettings:
         client_id=client_id,
         version=version,
         topics=topics,
+        broker_config=section.text("broker_config"),
     )
 
 

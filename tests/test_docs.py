@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,12 +219,18 @@ def test_the_example_folder_has_no_fault() -> None:
 
 
 def test_what_the_example_leaves_as_comments_is_right_too(tmp_path: Path) -> None:
-    from collector.settings import parse_settings
+    from collector.settings import MqttSource, parse_settings
 
     text = (ROOT / "deploy" / "example" / "meterwatch.toml").read_text(encoding="utf-8")
     told = re.sub(r"^# ?((\[\[|[a-z_]+ = ).*)$", r"\1", text, flags=re.MULTILINE)
     settings = parse_settings(told, "meterwatch.toml")
     assert [source.kind for source in settings.sources] == ["modbus", "mqtt"]
+    assert settings.sources[1] == replace(
+        MqttSource("main", "broker.example", 8883, tls=True, client_id="meterwatch-main"),
+        user="meterwatch",
+        password=settings.sources[1].password,
+        broker_config="/etc/mosquitto/mosquitto.conf",
+    )
     assert [notifier.name for notifier in settings.notifiers] == ["ops"]
 
 
