@@ -3,7 +3,9 @@
     python -m bench.modbus [--seconds 10] [--connections 200] [--rtu]
 
 The meters run in another process, as fast as they are asked. Prints one JSON line: polls and
-readings a second, our CPU microseconds per poll, and how many polls one delivery carried.
+readings a second, our CPU microseconds per poll, how many polls one delivery carried, and beside
+it what pymodbus costs alone (a bare client per connection, answers thrown away) on the same
+meters: measured in turns with ours, so that a busy machine harms both alike.
 """
 
 from __future__ import annotations
@@ -12,16 +14,20 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import structlog
+from pymodbus import FramerType
+from pymodbus.client import AsyncModbusTcpClient
 
 from adapters.sources.modbus import ModbusSource
+from adapters.sources.modbus.address import Framing, parse_connection
 from collector.model import Ids
 from collector.ports import Delivery, Urgency
 from collector.profile import Profile, Register
@@ -43,13 +49,14 @@ PROFILE = Profile(
     {},
 )
 
+TURNS = 2
+
 
 class NullIntake:
     """Counts and forgets; everything is synced at once."""
 
     def __init__(self) -> None:
         self.polls = 0
-        self.readings = 0
         self.deliveries = 0
 
     def submit(self, delivery: Delivery) -> None:
@@ -68,7 +75,6 @@ class NullIntake:
         if delivery.batch is not None:
             self.deliveries += 1
             self.polls += len(delivery.batch.segments)
-            self.readings += len(delivery.batch)
 
 
 async def serve(connections: int, rtu: bool) -> None:
@@ -88,7 +94,31 @@ def origin_ids(names: Sequence[str]) -> Ids:
     return np.arange(len(names), dtype=np.int32)
 
 
-async def measure(urls: Sequence[str], seconds: float) -> dict[str, object]:
+class Meterings:
+    """Sums of several turns: polls, seconds of this process, seconds of the wall."""
+
+    def __init__(self) -> None:
+        self.polls = 0
+        self.cpu = self.wall = 0.0
+
+    @contextlib.contextmanager
+    def turn(self, polls: Callable[[], int]) -> Iterator[None]:
+        before, cpu, started = polls(), time.process_time(), time.monotonic()
+        yield
+        self.polls += polls() - before
+        self.cpu += time.process_time() - cpu
+        self.wall += time.monotonic() - started
+
+    def figures(self) -> dict[str, object]:
+        return {
+            "polls_per_s": round(self.polls / self.wall),
+            "cpu_us_per_poll": round(self.cpu / max(1, self.polls) * 1e6, 1),
+        }
+
+
+async def ours(
+    urls: Sequence[str], seconds: float, metering: Meterings, intake: NullIntake
+) -> None:
     devices = [
         Device("s", f"d{n}", f"p{n}", "bench", connection=url, interval=0.001)
         for n, url in enumerate(urls)
@@ -98,27 +128,59 @@ async def measure(urls: Sequence[str], seconds: float) -> dict[str, object]:
         for n, device in enumerate(devices)
         for m, register in enumerate(PROFILE.registers)
     }
-    intake = NullIntake()
     source = ModbusSource(
         "bench", devices, {"bench": PROFILE}, ids, origin_ids, SystemClock(), Telemetry()
     )
     task = asyncio.create_task(source.run(intake))
     await asyncio.sleep(2)  # connecting, first polls
-    polls, readings, deliveries = intake.polls, intake.readings, intake.deliveries
-    cpu, started = time.process_time(), time.monotonic()
-    await asyncio.sleep(seconds)
-    cpu, wall = time.process_time() - cpu, time.monotonic() - started
-    polls, readings = intake.polls - polls, intake.readings - readings
-    deliveries = intake.deliveries - deliveries
+    with metering.turn(lambda: intake.polls):
+        await asyncio.sleep(seconds)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+async def bare(urls: Sequence[str], seconds: float, metering: Meterings) -> None:
+    """pymodbus as its documentation uses it: ask, throw away, ask again.
+
+    Stopped by a flag: until Python 3.12 its clients forget a cancellation that comes with an
+    answer."""
+    polls = 0
+    ending = False
+
+    async def ask(url: str) -> None:
+        nonlocal polls
+        bus = parse_connection(url).bus
+        framer = FramerType.SOCKET if bus.framing is Framing.TCP else FramerType.RTU
+        client = AsyncModbusTcpClient(bus.host, port=bus.port, framer=framer)
+        await client.connect()
+        try:
+            while not ending:
+                await client.read_holding_registers(0, count=2 * len(GAUGES), device_id=1)
+                polls += 1
+        finally:
+            client.close()
+
+    tasks = [asyncio.create_task(ask(url)) for url in urls]
+    await asyncio.sleep(2)  # connecting
+    with metering.turn(lambda: polls):
+        await asyncio.sleep(seconds)
+    ending = True
+    await asyncio.gather(*tasks)
+
+
+def measure(urls: Sequence[str], seconds: float) -> dict[str, object]:
+    own, alone, intake = Meterings(), Meterings(), NullIntake()
+    for _ in range(TURNS):
+        asyncio.run(ours(urls, seconds / TURNS, own, intake))
+        asyncio.run(bare(urls, seconds / TURNS, alone))
     return {
-        "polls_per_s": round(polls / wall),
-        "readings_per_s": round(readings / wall),
-        "cpu_us_per_poll": round(cpu / polls * 1e6, 1),
-        "polls_per_delivery": round(polls / max(1, deliveries), 1),
+        **own.figures(),
+        "readings_per_s": round(own.polls * len(PROFILE.registers) / own.wall),
+        "polls_per_delivery": round(intake.polls / max(1, intake.deliveries), 1),
         "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "pymodbus_alone": alone.figures(),
+        "of_pymodbus": round(own.polls / own.wall / (alone.polls / alone.wall), 2),
     }
 
 
@@ -133,6 +195,7 @@ def main() -> None:
         asyncio.run(serve(given.connections, given.rtu))
         return
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL + 1)
     command = [sys.executable, "-m", "bench.modbus", "--serve"]
     command += ["--connections", str(given.connections)] + ["--rtu"] * given.rtu
     with subprocess.Popen(
@@ -141,7 +204,7 @@ def main() -> None:
         assert meters.stdin is not None
         assert meters.stdout is not None
         urls = json.loads(meters.stdout.readline())
-        figures = asyncio.run(measure(urls, given.seconds))
+        figures = measure(urls, given.seconds)
         meters.stdin.close()
     print(
         json.dumps(

@@ -18,6 +18,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pymodbus import FramerType
+from pymodbus.pdu import ModbusPDU
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -334,9 +335,10 @@ async def test_a_cancellation_in_the_very_turn_of_the_answer_is_heeded(
         link = Link(parse_connection(server.url(1)).bus, 10)
         assert await link.connect() is None
         task = asyncio.create_task(link.read(1, Block(3, 0, 2)))
-        while not link._asking or link._client.ctx.next_tid == 0:  # noqa: ASYNC110 until it asks
+        while link._answer is None:  # noqa: ASYNC110 until it asks
             await asyncio.sleep(0)
-        link._client.ctx.response_future.add_done_callback(lambda _: task.cancel())
+        link._answer.set_result(ModbusPDU())
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not link.connected, "its answer is lost, so is the line's step"
@@ -688,7 +690,8 @@ async def test_polls_of_many_buses_travel_together(intake: CollectingIntake) -> 
         servers = [await stack.enter_async_context(MeterServer([m], clock.now)) for m in meters]
         devices = [device(s.url(1), f"d{n}", interval=600) for n, s in enumerate(servers)]
         intake.hold()
-        world = await stack.enter_async_context(polling(devices, clock, intake))
+        patience = 600  # held, the intake keeps whoever failed waiting: nobody may, however slow
+        world = await stack.enter_async_context(polling(devices, clock, intake, patience))
         while min(one.asked for one in meters) < 2:  # noqa: ASYNC110 the meter has no event
             await asyncio.sleep(0)
         assert len(intake.deliveries) == 1, "the first waits for its sync, the others for it"

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Final
 
 from adapters.sources.modbus.address import Bus
-from adapters.sources.modbus.carrier import Carrier
+from adapters.sources.modbus.carrier import Carrier, Round
 from adapters.sources.modbus.link import Failure, Link, What
 from adapters.sources.modbus.plan import Block, Plan, plan
 from collector.ports import Clock
@@ -124,7 +124,7 @@ class BusLoop:
         self._up: bool | None = None
         self._told_wide = False
         self._attempts = 0
-        self._unsynced: asyncio.Future[None] | None = None
+        self._unsynced: Round | None = None
         self._resting: asyncio.Task[object] | None = None
         self._changes = 0
         self._blocking = round(timeout * 1000)
@@ -199,8 +199,8 @@ class BusLoop:
 
     async def _settle(self) -> None:
         """Until all readings of this bus are synced."""
-        if self._unsynced is not None and not self._unsynced.done():
-            await asyncio.shield(self._unsynced)
+        if self._unsynced is not None:
+            await self._unsynced.wait()
 
     async def _connect(self) -> bool:
         failure = await self._link.connect()

@@ -39,7 +39,7 @@ class Carrier:
         self._telemetry = telemetry
         self._ids: dict[str, int] = {}
         self._ready = asyncio.Event()
-        self._round = _Round()
+        self._round = Round()
 
     def origin(self, name: str) -> int:
         """The stable id of an origin; asked of the journal once."""
@@ -50,14 +50,13 @@ class Carrier:
 
     def readings(
         self, points: Ids, values: Values, qualities: Qualities, time: int, origin: int
-    ) -> asyncio.Future[None]:
-        """One poll, measured and received at ``time``. The future is done when it is synced
-        (or refused); several polls share one."""
+    ) -> Round:
+        """One poll, measured and received at ``time``; several travel in one round."""
         self._round.add(points, values, qualities, time, origin)
         self._ready.set()
-        return self._round.done
+        return self._round
 
-    def state(self, origin: str, up: bool, reason: str = "") -> asyncio.Future[None]:
+    def state(self, origin: str, up: bool, reason: str = "") -> Round:
         """``origin`` came up or went down now."""
         entry = SourceState(self._clock.now(), self.origin(origin), up, reason)
         self._round.entries.append(entry)
@@ -69,7 +68,7 @@ class Carrier:
             origin=origin,
             reason=reason,
         )
-        return self._round.done
+        return self._round
 
     @property
     def full(self) -> bool:
@@ -80,14 +79,13 @@ class Carrier:
         while True:
             await self._ready.wait()
             self._ready.clear()
-            current, self._round = self._round, _Round()
+            current, self._round = self._round, Round()
             try:
                 await self._deliver(current)
             finally:
-                if not current.done.done():
-                    current.done.set_result(None)
+                current.settle()
 
-    async def _deliver(self, current: _Round) -> None:
+    async def _deliver(self, current: Round) -> None:
         """States first: they are never refused, and a source is up before it brings."""
         if current.entries:
             await self._intake.deliver(Delivery(None, Urgency.CONTROL, current.entries))
@@ -102,19 +100,43 @@ class Carrier:
         self.wide = self._intake.pressure() > Urgency.PUSH
 
 
-class _Round:
-    """What was gathered for one delivery, as columns."""
+class Round:
+    """What was gathered for one delivery, as columns. ``settled`` once it is synced or refused."""
 
-    __slots__ = ("_columns", "_origins", "_times", "done", "entries", "rows", "sizes")
+    __slots__ = (
+        "_columns",
+        "_origins",
+        "_times",
+        "_waiting",
+        "entries",
+        "rows",
+        "settled",
+        "sizes",
+    )
 
     def __init__(self) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.settled = False
+        self._waiting: list[asyncio.Future[None]] = []
         self.entries: list[Entry] = []
         self.rows = 0
         self.sizes: list[int] = []
         self._columns: list[tuple[Ids, Values, Qualities]] = []
         self._times: list[int] = []
         self._origins: list[int] = []
+
+    async def wait(self) -> None:
+        """Until it is settled."""
+        if not self.settled:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+
+    def settle(self) -> None:
+        """It is synced, or refused, or will never be delivered."""
+        self.settled = True
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
 
     def add(
         self, points: Ids, values: Values, qualities: Qualities, time: int, origin: int

@@ -132,7 +132,7 @@ class Decoder:
         for unset in self._unset:
             missing |= numbers == unset
         qualities = np.zeros(len(values), np.uint8)
-        if missing.any():
+        if np.count_nonzero(missing):  # a fraction of what any() takes
             values[missing] = np.nan
             qualities[missing] = Quality.NO_VALUE
         return values, qualities
