@@ -21,9 +21,11 @@ from adapters.profiles import load_profiles
 from adapters.state.alerts import AlertsReader
 from adapters.stores.archive_reader import ArchiveReader
 from collector.alerts import CLOSED, FIRING, LEVEL_LABELS, RESOLVED, Alert, Level
+from collector.connections import origin_of
 from collector.errors import ConfigurationError, Fault
 from collector.model import Mark, Reason
 from collector.registry import FOREVER, Device, Registry
+from collector.settings import MqttSource
 from collector.telemetry import Telemetry
 from meterwatch.fleet import Fleet, kept, parse, read_files
 
@@ -58,6 +60,12 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "nothing": ("nothing", "无"),
     "taken": ("taken in since", "已重新入库"),
     "newest": ("the newest are shown, more are kept", "只列出最近的，其余仍保存"),
+    "sources": ("source", "数据源"),
+    "state": ("state", "状态"),
+    "up": ("up", "在线"),
+    "down": ("down", "离线"),
+    "why": ("why", "原因"),
+    "alive": ("last sign of life of the program", "程序最近活动"),
     "level": ("level", "级别"),
     "rule": ("rule", "规则"),
     "where": ("where", "位置"),
@@ -114,7 +122,8 @@ def summary(fleet: Fleet) -> list[str]:
 
 
 def print_status(folder: Path, lang: str) -> None:
-    """Backlog of every consumer, last reading of every device, places without a device."""
+    """Sources up or down, backlog of every consumer, last reading of every device, places
+    without a device."""
     console = Console()
     fleet = parse(read_files(folder))
     zone = ZoneInfo(fleet.settings.program.zone)
@@ -138,6 +147,10 @@ def print_status(folder: Path, lang: str) -> None:
             f"{word('archive', lang)}: {readings:,} {word('readings', lang)},"
             f" {stats.file_bytes / 2**20:.1f} MB"
         )
+        alive = reader.tick()
+        told = moment(alive, zone) if alive else word("never", lang)
+        console.print(f"{word('alive', lang)}: {told}", highlight=False)
+        console.print(_sources(fleet, reader, zone, lang))
         console.print(_devices(fleet.registry, reader, zone, lang))
     finally:
         reader.close()
@@ -145,19 +158,42 @@ def print_status(folder: Path, lang: str) -> None:
         console.print(f"{word('no_device', lang)}: {place.key}")
 
 
+def _sources(fleet: Fleet, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
+    """Brokers, buses and channels that the files name, each by its own last word."""
+    now = _now()
+    named = [one.origin for one in fleet.settings.sources if isinstance(one, MqttSource)]
+    named += sorted(
+        {
+            origin_of(device.connection)
+            for device in fleet.registry.devices.values()
+            if device.connection and device.start <= now < device.end
+        }
+    )
+    named += [f"notifier:{one.name}" for one in fleet.settings.notifiers]
+    states = reader.states()
+    grid = Table(*(word(key, lang) for key in ("sources", "state", "since", "why")))
+    for name in named:
+        said = states.get(name)
+        if said is None:
+            grid.add_row(name, "", word("never", lang), "")
+        else:
+            state = word("up" if said.up else "down", lang)
+            grid.add_row(name, state, moment(said.since, zone), said.reason)
+    return grid
+
+
 def _devices(registry: Registry, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
     known = set(reader.point_names())
+    names: dict[str, set[str]] = {}
+    for point in registry.points:
+        for service in point.services if point.name in known else ():
+            names.setdefault(service.device, set()).add(point.name)
     grid = Table(word("device", lang), word("place", lang), word("last", lang))
     now = _now()
     for device in registry.devices.values():
         if not device.start <= now < device.end:
             continue
-        names = [
-            point.name
-            for point in registry.points
-            if any(one.device == device.key for one in point.services) and point.name in known
-        ]
-        newest = max((_newest(reader, name) for name in names), default=0)
+        newest = max((_newest(reader, name) for name in names.get(device.key, ())), default=0)
         told = moment(newest, zone) if newest else word("never", lang)
         grid.add_row(device.key, _place(device), told)
     return grid

@@ -1,4 +1,4 @@
-"""The archive: every reading by point and time, and what was refused. The store of record.
+"""The archive: every reading by point and time, what was refused, who is up. The store of record.
 
 As a fold it is a function of the journal: readings, refusals, names and cursor change in one
 transaction; retention follows the journal's ticks, not the clock of the machine. The file
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from adapters.state.foldfile import FoldFile
-from adapters.stores import refused, series
+from adapters.stores import refused, series, states
 from adapters.stores.refused import RefusedStore
 from adapters.stores.series import SeriesStore
-from collector.model import Batch, Entry, Mark, Refusal, Revision, Tick, concat
+from collector.model import Batch, Entry, Mark, Refusal, Revision, SourceState, Tick, concat
 from collector.ports import Buckets, Journal, Series
 from collector.telemetry import Telemetry
 
@@ -42,6 +42,7 @@ REPLAYED: Final = "refused-replayed"
 SCHEMA: Final = f"""
 {series.SCHEMA}
 {refused.SCHEMA}
+{states.SCHEMA}
 CREATE TABLE IF NOT EXISTS point (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS point_by_name ON point (name);
 CREATE TABLE IF NOT EXISTS origin (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -92,6 +93,7 @@ class Archive:
         self._batches: list[Batch] = []
         self._rows = 0
         self._said: list[Refusal | Mark] = []
+        self._states: list[SourceState] = []
         self._tick: int | None = None
         self._renamed = False
 
@@ -113,6 +115,8 @@ class Archive:
                 self._rows += len(entry)
             elif isinstance(entry, Refusal | Mark):
                 self._said.append(entry)
+            elif isinstance(entry, SourceState):
+                self._states.append(entry)
             elif isinstance(entry, Tick):
                 self._tick = max(entry.time, self._tick or entry.time)
             elif isinstance(entry, Revision):
@@ -131,7 +135,11 @@ class Archive:
             expired = self._write(self._batches)
             self._keep_said()
             self._keep_names()
+            if self._states:
+                names = self._journal.origin_names()
+                states.keep(self._file.connection, self._states, names)
             if self._tick is not None:
+                self._file.set("tick", self._tick)
                 self._retain(self._tick)
             self._series.compact(max(2 * rows, COMPACT_LEAST))
             self._file.set_cursor(self._applied)

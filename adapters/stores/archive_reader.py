@@ -6,7 +6,7 @@ Read-only. Every answer is of one moment: what the fold had committed when the q
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ import numpy as np
 from adapters.state.foldfile import open_reader
 from adapters.stores.refused import Refused, RefusedStore, RefusedTotal
 from adapters.stores.series import SeriesStore, Stored
+from adapters.stores.states import OriginState, states
 from collector.model import USABLE_IN_MEANS
 from collector.ports import Buckets, Series
 
@@ -102,6 +103,17 @@ class ArchiveReader:
     def refused_totals(self) -> list[RefusedTotal]:
         """Everything that was ever refused, by origin and reason."""
         return self._asked(self._refused.totals)
+
+    def states(self) -> Mapping[str, OriginState]:
+        """Who said that it is up or down, by origin; what was said last."""
+        return self._asked(lambda: states(self._db))
+
+    def tick(self) -> int:
+        """The newest tick (UTC ms), the program's last sign of life; 0 before the first."""
+        row = self._asked(
+            lambda: self._db.execute("SELECT value FROM meta WHERE key = 'tick'").fetchone()
+        )
+        return int(row[0]) if row is not None else 0
 
     def stats(self) -> ArchiveStats:
         """What is in it. Looks at every blob's head: for people, not for every second."""

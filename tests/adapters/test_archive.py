@@ -21,7 +21,17 @@ from adapters.stores.archive import DAY_MS, REPLAYED, STRIDE_MS, Archive
 from adapters.stores.archive_reader import ArchiveReader
 from adapters.stores.refused import WINDOW_MS
 from collector.errors import ConfigurationError, TemporaryError
-from collector.model import Batch, Entry, Mark, Quality, Reason, Refusal, Revision, Tick
+from collector.model import (
+    Batch,
+    Entry,
+    Mark,
+    Quality,
+    Reason,
+    Refusal,
+    Revision,
+    SourceState,
+    Tick,
+)
 from collector.ports import Fold, ReadingStore
 from collector.telemetry import Telemetry
 
@@ -187,6 +197,37 @@ def test_a_new_journal_is_given_the_same_ids(
 
 def refused(origin: int, detail: str, time: int = NOON, sample: bytes = b"", n: int = 1) -> Refusal:
     return Refusal(time, origin, Reason.UNKNOWN_DEVICE, detail, n, "mqtt-json", sample)
+
+
+def test_who_is_down_since_when_and_why_is_there_for_whoever_asks(
+    build: Callable[..., Archive], journal: SqliteJournal, reader: ArchiveReader
+) -> None:
+    assert (reader.states(), reader.tick()) == ({}, 0)
+    down = "nobody listens"
+    told = [
+        SourceState(NOON, 0, True),
+        Tick(NOON + 1),
+        SourceState(NOON + 2, 0, False, "refused"),
+        SourceState(NOON + 3, 0, False, down * 100),
+        SourceState(NOON + 4, 1, True),
+        Tick(NOON + 5),
+    ]
+    journal.append(told[:3])
+    archive = build()
+    catch_up(archive, journal)
+    journal.append(told[3:])
+    catch_up(archive, journal)
+    states = reader.states()
+    assert list(states) == ["gateway:gw-print", "mqtt:main"]
+    main = states["mqtt:main"]
+    assert (main.up, main.since, main.told) == (False, NOON + 2, NOON + 3)
+    assert main.reason == (down * 100)[:400]
+    assert states["gateway:gw-print"].up
+    assert reader.tick() == NOON + 5
+    journal.append([SourceState(NOON + 6, 0, True)])
+    catch_up(archive, journal)
+    main = reader.states()["mqtt:main"]
+    assert (main.up, main.since, main.reason) == (True, NOON + 6, "")
 
 
 def test_equal_refusals_are_one_row_that_counts_and_keeps_each_sample(
