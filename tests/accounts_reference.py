@@ -19,6 +19,7 @@ from collector.model import QUALITY_USES, Quality
 from collector.registry import Service
 
 QUARTER = 15 * 60 * 1000
+BAD = Quality.BAD_TIME
 Reading = tuple[int, float, int]
 """time, value, quality"""
 
@@ -32,10 +33,13 @@ class Quarter:
 
 @dataclass
 class Books:
-    """quarters: (scale, quarter number) -> Quarter; anomalies: (kind, time, since, until)."""
+    """quarters: (scale, quarter number) -> Quarter; anomalies: (kind, time, since, until);
+    settled: times of anchors; pending: the newest reading is."""
 
     quarters: dict[tuple[float, int], Quarter] = field(default_factory=dict)
     anomalies: list[tuple[str, int, int, int]] = field(default_factory=list)
+    settled: list[int] = field(default_factory=list)
+    pending: bool = False
 
     def total(self) -> float:
         by_scale: dict[float, int] = {}
@@ -44,8 +48,10 @@ class Books:
         return sum(scale * steps for scale, steps in sorted(by_scale.items()))
 
 
-def reference(readings: Iterable[Reading], services: Iterable[Service]) -> Books:
-    """``readings`` in the order of the journal."""
+def reference(
+    readings: Iterable[Reading], services: Iterable[Service], *, amounts: bool = True
+) -> Books:
+    """``readings`` in the order of the journal. Without ``amounts`` no quarter-hours, quickly."""
     held: dict[int, tuple[float, int]] = {}
     for time, value, quality in readings:
         if quality == Quality.BAD_TIME:
@@ -69,12 +75,12 @@ def reference(readings: Iterable[Reading], services: Iterable[Service]) -> Books
             continue
         if before is not None and before[0] != service.device:
             books.anomalies.append(("replacement", rows[0][0], before[1], rows[0][0]))
-        before = (service.device, _one_service(books, rows, service, quantum))
+        before = (service.device, _one_service(books, rows, service, quantum, amounts=amounts))
     return books
 
 
 def _one_service(
-    books: Books, rows: list[tuple[int, int]], service: Service, quantum: float
+    books: Books, rows: list[tuple[int, int]], service: Service, quantum: float, *, amounts: bool
 ) -> int:
     scale = quantum * service.ratio
     modulus = service.modulus if service.resolution > 0 else service.modulus / quantum
@@ -99,7 +105,7 @@ def _one_service(
     def book(a: tuple[int, int], b: tuple[int, int], steps: int) -> None:
         wide = b[0] - a[0] > max(QUARTER, service.interval * 1500)
         at = a[0]
-        while at < b[0]:
+        while amounts and at < b[0]:
             edge = min((at // QUARTER + 1) * QUARTER, b[0])
             till = math.floor(Fraction(steps * (edge - a[0]), b[0] - a[0]))
             since = math.floor(Fraction(steps * (at - a[0]), b[0] - a[0]))
@@ -115,6 +121,7 @@ def _one_service(
         books.anomalies.append((kind, time, since, until))
 
     anchor = rows[0]
+    books.settled.append(anchor[0])
     pending: tuple[int, int] | None = None
     told: list[tuple[str, int]] = []
 
@@ -123,6 +130,7 @@ def _one_service(
         for kind, time in told:
             tell(kind, time, since, x[0])
         anchor, pending, told = x, None, []
+        books.settled.append(x[0])
 
     for x in rows[1:]:
         since = anchor[0]
@@ -159,10 +167,53 @@ def _one_service(
             told.append(("rollover", x[0]))
         book(pending, x, d)
         settle(x)
+    books.pending = pending is not None
     if pending is not None:
         for kind, time in [*told, ("pending", pending[0])]:
             tell(kind, time, anchor[0], service.end)
     return anchor[0]
+
+
+DAY = 86_400_000
+
+
+@dataclass
+class Cut:
+    """A point whose readings are forgotten ``days`` after the clock, once a day and by a week at
+    most: which of what is delivered still counts. Their ``reference`` are the books."""
+
+    services: tuple[Service, ...]
+    days: int
+    counted: list[Reading] = field(default_factory=list)
+    day: int | None = None
+    horizon: int | None = None
+
+    def tick(self, time: int) -> None:
+        if time // DAY == self.day:
+            return
+        self.day = time // DAY
+        wished = (self.day - self.days) * DAY
+        before = self.horizon
+        now = wished if before is None else min(max(before, wished), before + 7 * DAY)
+        self.horizon = now
+        of = reference(self.counted, self.services, amounts=False)
+        if of.pending:  # what waits to be confirmed waits no longer than it is remembered
+            last = of.settled[-1]
+            self.counted = [row for row in self.counted if not last < row[0] < now]
+
+    def deliver(self, batch: Iterable[Reading]) -> None:
+        kept = {time: (value, quality) for time, value, quality in batch if quality != BAD}
+        for time, (value, quality) in sorted(kept.items()):
+            if self.horizon is None or self._counts(time, self.horizon):
+                self.counted.append((time, value, quality))
+
+    def _counts(self, time: int, horizon: int) -> bool:
+        if time < horizon:
+            return False
+        settled = reference(self.counted, self.services, amounts=False).settled
+        if not settled or settled[0] >= horizon or settled[-1] < time:
+            return True
+        return any(horizon <= before < time for before in settled)
 
 
 # What the property tests draw from: meters with every fault that is in the books' scope.
@@ -220,9 +271,14 @@ def _readings(draw: st.DrawFn, services: list[Service]) -> list[Reading]:
     return out
 
 
-def calm_life(chance: Random) -> tuple[list[Reading], tuple[Service, ...]]:
+CALM = (10_000, 60_000, 300_000, QUARTER)
+
+
+def calm_life(
+    chance: Random, paces: tuple[int, ...] = CALM
+) -> tuple[list[Reading], tuple[Service, ...]]:
     """A meter as most are: read at a steady pace, now and then something odd, replaced once."""
-    pace = chance.choice([10_000, 60_000, 300_000, QUARTER])
+    pace = chance.choice(paces)
     exchange = chance.randrange(20, 160) * pace + chance.choice([0, 1, pace // 2])
     common = {
         "resolution": 0.01,

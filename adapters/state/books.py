@@ -11,6 +11,11 @@ once. For anything else the stretch between the settled readings around it is ac
 and without it (:class:`Mender`), and the difference is added: the work is that of the stretch,
 not of the history. A reading with an impossible time is no reading of any time and is left out.
 
+The history goes back ``history_days`` behind the ticks, and is cut once a day, at a UTC midnight,
+by a week at most: the **horizon**. Books older than it stay as they are, for ever. A reading
+older than it, or so near to it that what comes before is needed and gone, is counted and changes
+nothing. A change of the registry reaches back to the first quarter-hour's edge that is left.
+
 A quarter-hour is **closed** once the clock of the journal (its ticks) is ``GRACE_MS`` past its
 end. One that is changed after that is counted as re-opened, once for each time that the clock
 moved on in between.
@@ -25,6 +30,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from adapters.state.books_reader import BooksReader
 from adapters.state.foldfile import FoldFile
@@ -47,6 +53,7 @@ from collector.accounts.standing import NEVER, Standing
 from collector.model import Batch, Entry, Mask, Quality, Revision, Tick
 from collector.ports import Journal
 from collector.registry import COUNTER, PointTable, Registry
+from collector.telemetry import Telemetry
 
 GRACE_MS: Final = 5 * 60_000
 """A quarter-hour stays open this long after its end: readings on its edge are still coming."""
@@ -65,6 +72,12 @@ CREATE TABLE IF NOT EXISTS standing (id INTEGER PRIMARY KEY CHECK (id = 0), data
 """
 )
 
+DAY_MS: Final = 86_400_000
+STRIDE_MS: Final = 7 * DAY_MS
+"""The horizon goes so far in a day at most, so that a clock gone wrong does little harm."""
+EXPIRED_CHUNKS: Final = 256
+"""Chunks of history that one commit deletes at most."""
+
 Parse = Callable[[Revision], tuple[Registry, PointTable]]
 
 
@@ -72,8 +85,9 @@ class Books:
     """The fold ``account`` (see ``collector.ports.Fold``).
 
     ``parse`` turns a journalled registry into points; it is called for the revision in force at
-    the cursor and for each later one. ``compact_rows``: how much of the history is tidied per
-    commit at most. Raises what ``FoldFile`` raises.
+    the cursor and for each later one. ``history_days``: see the module; ``telemetry`` is told of
+    readings older than that (``books_beyond_history``). ``compact_rows``: how much of the history
+    is tidied per commit at most. Raises what ``FoldFile`` raises.
     """
 
     name = "account"
@@ -85,9 +99,16 @@ class Books:
         parse: Parse,
         *,
         reset: bool = False,
+        history_days: int = 400,
+        telemetry: Telemetry | None = None,
         compact_rows: int = COMPACT_ROWS,
     ) -> None:
         self._parse = parse
+        self._keep_ms = history_days * DAY_MS
+        self._telemetry = telemetry
+        self._beyond = 0
+        self._expiring = True
+        self._silent: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._compact_rows = compact_rows
         self._file = FoldFile(path, journal.identity, SCHEMA, version=VERSION, reset=reset)
         try:
@@ -109,6 +130,7 @@ class Books:
                 self._terms,
                 self._stand,
             )
+            self._mender.horizon = max(NEVER, self._history.horizon())
             revision = journal.revision("registry", self._seq)
             self._resume(None if revision is None else parse(revision))
         except BaseException:
@@ -141,6 +163,11 @@ class Books:
             self._file.begin()
             self._run("INSERT OR REPLACE INTO standing VALUES (0, ?)", (self._standing.save(),))
             self._history.compact(self._compact_rows)
+            if self._expiring:
+                self._expiring = (
+                    self._mender.horizon != NEVER
+                    and self._history.retain(self._mender.horizon, EXPIRED_CHUNKS) > 0
+                )
         self._file.set_cursor(self._seq)
         self._file.commit()
         self._changed = False
@@ -165,6 +192,7 @@ class Books:
                 self._place(point, tail)
             for point in changed:
                 self._recount(point)
+        self._silent = self._standing.behind(self._mender.horizon)
 
     def _learn(self, registry: Registry, table: PointTable) -> list[int]:
         """Take the services of all counters; returns the points whose account they change. A
@@ -192,10 +220,15 @@ class Books:
         """The whole account of a point, anew from its history."""
         self._changed = True
         self._book(self._standing.release(np.array([point])))
-        series = self._history.read(point, NEVER, ALWAYS)
-        of = account(series.time, series.value, series.quality, self._terms[point])
-        always = (NEVER, ALWAYS)
-        self._ledger.replace(point, of, self._scales(point), always, always)
+        of = account(*self._mender.whole(point), self._terms[point])
+        low = since = NEVER
+        if self._mender.is_cut(point):
+            since = int(of.settled[0]) if len(of.settled) else ALWAYS
+            low = -(-since // QUARTER_MS)
+            self._ledger.forget_undecided(point, since)
+        self._ledger.replace(point, of, self._scales(point), (low, ALWAYS), (since, ALWAYS))
+        if len(of.settled):
+            self._mender.begin(point, int(of.settled[0]))
         self._stand(point, of.tail)
 
     def _stand(self, point: int, tail: Tail | None) -> None:
@@ -226,11 +259,16 @@ class Books:
         rows = Rows(batch.point, batch.time, batch.value, batch.quality)
         if not keep.all():
             rows = rows.take(keep)
-        if len(rows.point):
-            self._fresh.append(rows)
-            self._fresh_rows += len(rows.point)
-            if self._fresh_rows >= SETTLE_ROWS:
-                self._settle()
+        if not len(rows.point):
+            return
+        # Of points silent for so long the order of arrival matters: see Mender.
+        woken = bool(len(self._silent)) and bool(np.isin(rows.point, self._silent).any())
+        if woken:
+            self._settle()
+        self._fresh.append(rows)
+        self._fresh_rows += len(rows.point)
+        if woken or self._fresh_rows >= SETTLE_ROWS:
+            self._settle()
 
     def _settle(self) -> None:
         """Everything gathered goes into history and books."""
@@ -240,6 +278,10 @@ class Books:
         self._fresh, self._fresh_rows = [], 0
         self._changed = True
         self._file.begin()
+        beyond = rows.time < self._mender.horizon
+        if beyond.any():
+            self._beyond += int(np.count_nonzero(beyond))
+            rows = rows.take(~beyond)
         late = rows.time <= self._standing.seen[rows.point]
         if late.any():
             self._mender.take(rows.take(late))
@@ -277,11 +319,44 @@ class Books:
                 one = slice(first, first + 1)
                 of = account(time[one], value[one], quality[one], self._terms[point])
                 self._stand(point, of.tail)
+                self._mender.begin(point, int(time[first]))
                 self._standing.seen[point] = time[first]
                 keep[low : low + first + 1] = False
         return rows.take(~keep), rows.take(keep)
 
     def _tick(self, time: int) -> None:
+        day = time // DAY_MS
+        if self._file.get("aged") != day:
+            self._settle()
+            self._file.begin()
+            self._changed = True
+            self._file.set("aged", day)
+            self._age(day * DAY_MS - self._keep_ms)
+        self._close(time)
+
+    def _age(self, wished: int) -> None:
+        """The history is cut at ``wished``, or as near to it as it may be today."""
+        now = self._mender.horizon
+        horizon = wished if now == NEVER else min(max(now, wished), now + STRIDE_MS)
+        self._mender.horizon = horizon
+        self._silent = self._standing.behind(horizon)
+        self._expiring = self._history.retain(horizon, EXPIRED_CHUNKS) > 0
+        self._tell()
+
+    def _tell(self) -> None:
+        """Once a day: what came too late."""
+        self._beyond += self._mender.refused
+        self._mender.refused = 0
+        if self._beyond and self._telemetry is not None:
+            self._telemetry.count("books_beyond_history", self._beyond)
+            self._telemetry.event(
+                "readings older than the history of the books came, and change no book",
+                level="warning",
+                readings=self._beyond,
+            )
+        self._beyond = 0
+
+    def _close(self, time: int) -> None:
         closed = (time - GRACE_MS) // QUARTER_MS
         if closed <= self._ledger.closed:
             return

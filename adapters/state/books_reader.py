@@ -125,6 +125,8 @@ class BooksReader:
         An unknown point has none. Raises ``ValueError`` for an unknown level."""
         with self._snapshot():
             row = self._db.execute("SELECT zone FROM point WHERE id = ?", (point,)).fetchone()
+            first, last = self._extent(point)
+            start, end = max(start, first * QUARTER_MS), min(end, last * QUARTER_MS)
             bounds = edges(level, row[0] if row else "UTC", start, end)
             low, high = int(bounds[0]), int(bounds[-1])
             rows = self._quarters(point, low // QUARTER_MS, high // QUARTER_MS)
@@ -137,7 +139,7 @@ class BooksReader:
         low, high = -(-start // QUARTER_MS), -(-end // QUARTER_MS)
         with self._snapshot():
             rows = self._quarters(point, low, high)
-        if not len(rows.quarter):
+        if not (rows.measured + rows.estimated).sum():
             return None
         return float(_amounts(np.zeros(len(rows.quarter), np.int64), 1, rows)[0])
 
@@ -167,12 +169,22 @@ class BooksReader:
             (point, end, start),
         ).fetchall()
 
+    def _extent(self, point: int) -> tuple[int, int]:
+        """The quarter-hours ``[low, high)`` in which the books hold anything of ``point``."""
+        (low, high) = self._db.execute(
+            "SELECT min(quarter), max(quarter) FROM quarter WHERE point = ?", (point,)
+        ).fetchone()
+        held = self._held(point)
+        known = [low, high] if low is not None else []
+        known += [held[0]] if held is not None else []
+        return (min(known), max(known) + 1) if known else (0, 0)
+
     def _quarters(self, point: int, low: int, high: int) -> _Rows:
         """Rows of the books with ``low <= quarter < high``, the open quarter-hour included."""
         scales: dict[int, float] = dict(self._db.execute("SELECT id, value FROM scale").fetchall())
         found = self._db.execute(
             "SELECT quarter, scale, steps, measured, estimated, reopened FROM quarter "
-            "WHERE point = ? AND quarter >= ? AND quarter < ? AND measured + estimated > 0",
+            "WHERE point = ? AND quarter >= ? AND quarter < ?",
             (point, low, high),
         ).fetchall()
         held = self._held(point)

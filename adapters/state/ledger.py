@@ -1,4 +1,4 @@
-"""The tables of the books: quarter-hours, anomalies, scales.
+"""The tables of the books: quarter-hours, anomalies, scales, and where each account begins.
 
 ``quarter`` holds whole register steps; an amount is steps x the value of its ``scale``. A row
 without any measured or estimated time stands for a quarter-hour that was known, was closed, and
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS anomaly (
     point INTEGER NOT NULL, since INTEGER NOT NULL, time INTEGER NOT NULL, kind INTEGER NOT NULL,
     until INTEGER NOT NULL, before REAL NOT NULL, after REAL NOT NULL, counted REAL,
     PRIMARY KEY (point, since, time, kind)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS began (point INTEGER PRIMARY KEY, time INTEGER NOT NULL);
 """
 
 _ADD: Final = """
@@ -122,6 +123,12 @@ class Ledger:
                 for a in of.anomalies
                 if low <= a.since < high
             ],
+        )
+
+    def forget_undecided(self, point: int, time: int) -> None:
+        """Anomalies that were not decided at ``time`` are none."""
+        self._db.execute(
+            "DELETE FROM anomaly WHERE point = ? AND since < ? AND until > ?", (point, time, time)
         )
 
     def _replace_quarters(self, point: int, quarters: Quarters, low: int, high: int) -> None:

@@ -6,6 +6,10 @@ nothing and is passed over. The others are taken in stretch by stretch (see
 once, and where all of it is plain it is accounted for all of them at once too. What is left (a
 reset, a glitch, an exchange of meters nearby) is accounted by itself. Either way only the
 difference that the late readings make is added to the books.
+
+The history has a **horizon**: what is older is in the books and nowhere else. A reading whose
+account would begin at one that is no longer there is refused, but for the newest readings: where
+a point stands is known however long it was silent.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.state.ledger import Ledger
-from adapters.stores.columns import EMPTY, Columns, Rows, in_order, layered, stacked
+from adapters.stores.columns import EMPTY, Columns, Rows, in_order, joined, layered, stacked
 from adapters.stores.series import SeriesStore
 from collector.accounts.buckets import Quarters, spread, together
 from collector.accounts.counters import Account, Tail, Terms, account, counting
@@ -60,6 +64,10 @@ class Mender:
         self._history, self._ledger, self._standing = history, ledger, standing
         self._terms = terms
         self._stand = stand
+        self.horizon = NEVER
+        """Nothing older than this (UTC ms) is read or taken."""
+        self.refused = 0
+        """Readings refused since somebody last set this to zero."""
 
     def take(self, rows: Rows) -> None:
         """Take in late readings (sorted by point and time, each once), into the history too."""
@@ -72,16 +80,20 @@ class Mender:
                 if left.any():
                     left[left] = ~self._many(_of(fresh, left), near)
             done = self._standing.settled[fresh.point[fresh.heads()]] & ~left
-            for point, columns in _each(_of(fresh, ~done)):
-                self._one(point, columns)
-            self._history.write(*fresh)
+            parts = [_of(fresh, done)]
+            parts += [self._one(*each) for each in _each(_of(fresh, ~done))]
+            self._keep(parts, len(fresh.point))
 
     def take_singly(self, rows: Rows) -> None:
         """The same for readings newer than any of their points of which it is known that they
         do not plainly follow."""
-        for point, columns in _each(rows):
-            self._one(point, columns)
-        self._history.write(*rows)
+        self._keep([self._one(*each) for each in _each(rows)], len(rows.point))
+
+    def _keep(self, parts: list[Rows], given: int) -> None:
+        taken = in_order(stacked([part for part in parts if len(part.point)]))
+        self.refused += given - len(taken.point)
+        if len(taken.point):
+            self._history.write(*taken)
 
     def release(self, points: npt.NDArray[np.int64]) -> None:
         """What is held open of ``points`` goes into the books."""
@@ -163,47 +175,86 @@ class Mender:
 
     # --- one by itself
 
-    def _one(self, point: int, fresh: Columns) -> None:
+    def _one(self, point: int, fresh: Columns) -> Rows:
         """Account again from the settled reading before the first of ``fresh`` to the one after
-        the last that is settled with them and without them: beyond it the two are the same."""
+        the last that is settled with them and without them: beyond it the two are the same.
+        Returns what was taken in."""
         self.release(np.array([point]))
-        first, last = int(fresh.time[0]), int(fresh.time[-1])
         newest = int(self._standing.seen[point])
         anchored = bool(self._standing.time[point] != NEVER)
-        back = ahead = AROUND_MS
-        while True:
+        silent = anchored and bool(self._standing.time[point] < self.horizon)
+        back, ahead = ALWAYS if silent else AROUND_MS, AROUND_MS
+        while len(fresh.time):
+            first, last = int(fresh.time[0]), int(fresh.time[-1])
             low, high = max(first - back, NEVER), min(last + ahead, newest)
             old = self._read(point, low, high) if anchored else EMPTY
-            since = self._since(point, old, first, low, high)
-            if since is None and anchored and low > NEVER and self._is_older(point, low):
-                back = min(back * 8, ALWAYS) if back < FAR_MS else ALWAYS
-                continue
+            settled = self._settled(point, old, low, high)
+            since = int(settled[0]) if len(settled) and settled[0] < first else None
+            if since is not None:
+                since = int(settled[settled < first][-1])
+            elif anchored:
+                if low > NEVER and self._is_older(point, low):
+                    back = min(back * 8, ALWAYS) if back < FAR_MS else ALWAYS
+                    continue
+                if self.is_cut(point):
+                    end = int(settled[0]) if len(settled) else ALWAYS
+                    fresh = fresh.take(fresh.time > end)
+                    continue
             was = self._account(point, old, since)
             now = self._account(point, layered([old, fresh]), since)
             both = np.intersect1d(was.settled, now.settled, assume_unique=True)
             both = both[both > last]
             until = int(both[0]) if len(both) else None
-            if until is not None or high >= newest:
-                break
-            ahead *= 8
-        self._differ(point, was, now, NEVER if since is None else since, until)
-        if until is None:
-            self._stand(point, now.tail)
+            if until is None and high < newest:
+                ahead *= 8
+                continue
+            self._differ(point, was, now, NEVER if since is None else since, until)
+            if until is None:
+                self._stand(point, now.tail)
+            if since is None and len(now.settled):
+                self.begin(point, int(now.settled[0]))
+            break
+        return Rows(np.full(len(fresh.time), point, np.int32), *fresh)
+
+    def whole(self, point: int) -> Columns:
+        """All readings of a point that are left, in front of them its anchor if it is not."""
+        return self._read(point, NEVER, ALWAYS)
 
     def _read(self, point: int, low: int, high: int) -> Columns:
         found = self._history.read(point, low, high + 1)
-        return Columns(found.time, found.value, found.quality)
+        columns = Columns(found.time, found.value, found.quality)
+        at = int(self._standing.time[point])
+        if at == NEVER or at >= self.horizon:
+            return columns
+        value = self._standing.value(point)
+        anchor = Columns(np.array([at]), np.array([value]), np.zeros(1, np.uint8))
+        return joined([anchor, columns])
+
+    def begin(self, point: int, time: int) -> None:
+        """The account of ``point`` begins with a reading of ``time``."""
+        self._db.execute(
+            "INSERT INTO began VALUES (?, ?) ON CONFLICT (point) DO UPDATE "
+            "SET time = min(time, excluded.time)",
+            (point, time),
+        )
+
+    def is_cut(self, point: int) -> bool:
+        """The account of ``point`` begins before the horizon."""
+        if self.horizon <= NEVER:
+            return False
+        row = self._db.execute("SELECT time FROM began WHERE point = ?", (point,)).fetchone()
+        return row is not None and row[0] < self.horizon
 
     def _is_older(self, point: int, time: int) -> bool:
         return bool(len(self._history.before(point, time, 1)))
 
-    def _since(self, point: int, old: Columns, first: int, low: int, high: int) -> int | None:
-        """The settled reading before ``first``."""
-        earlier = old.take(slice(0, int(np.searchsorted(old.time, first))))
-        time = earlier.time[counting(*earlier, self._terms[point])]
+    def _settled(self, point: int, old: Columns, low: int, high: int) -> Times:
+        """Times of the readings in ``old`` that are settled in the books."""
+        time = old.time[counting(*old, self._terms[point])]
+        low = int(old.time[0]) if len(old.time) else low
         for since, until in self._ledger.undecided(point, low, high + 1):
             time = time[(time <= since) | (time >= until)]
-        return int(time[-1]) if len(time) else None
+        return time
 
     def _account(self, point: int, of: Columns, since: int | None) -> Account:
         at = 0 if since is None else int(np.searchsorted(of.time, since))

@@ -124,6 +124,14 @@ class Standing:
             self._quantum[ids],
         )
 
+    def value(self, point: int) -> float:
+        """What the register showed at the anchor."""
+        return float(self.steps[point] * self._quantum[point])
+
+    def behind(self, time: int) -> npt.NDArray[np.int64]:
+        """Points whose anchor is older than ``time``."""
+        return np.flatnonzero((self.time != NEVER) & (self.time < time))
+
     def take(
         self, point: Ids, time: Times, value: Values, quality: Qualities
     ) -> tuple[Quarters, Ids]:
