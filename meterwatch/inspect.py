@@ -289,6 +289,9 @@ def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: 
         raise ConfigurationError(
             Fault("alerts", 0, what, f"see: meterwatch alerts list {folder} --all")
         )
+    if found.state != FIRING:
+        what = f"warning {found.id} is over ({found.state})"
+        raise ConfigurationError(Fault("alerts", 0, what, "only one in force can be marked"))
     now = _now()
     journal = _journal(fleet)
     try:
