@@ -13,10 +13,11 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from rich.progress import track
 
@@ -50,7 +51,7 @@ def export_csv(
             for name in sorted(filter(None, reader.point_names()))
             if not points or name.startswith(tuple(points))
         ]
-        with out.open("w", newline="", encoding="utf-8") as file:
+        with _writing(out) as file:
             writer = csv.writer(file)
             writer.writerow(HEADER)
             rows = 0
@@ -71,6 +72,16 @@ def export_csv(
     return f"{rows:,} readings of {len(names)} points -> {out}"
 
 
+@contextmanager
+def _writing(out: Path) -> Iterator[TextIO]:
+    try:
+        with out.open("w", newline="", encoding="utf-8") as file:
+            yield file
+    except OSError as fault:
+        what = f"cannot be written: {fault.strerror}"
+        raise ConfigurationError(Fault(str(out), 0, what, "name another file")) from fault
+
+
 @dataclass
 class _Lines:
     """Good rows gathered, bad lines named."""
@@ -85,7 +96,7 @@ class _Lines:
     faults: list[Fault] = field(default_factory=list)
     bad: int = 0
 
-    def take(self, number: int, row: dict[str, str]) -> None:
+    def take(self, number: int, row: dict[str, str] | str) -> None:
         """One line of the file."""
         try:
             point, at, value, quality = self._read(row)
@@ -99,7 +110,9 @@ class _Lines:
         self.value.append(value)
         self.quality.append(quality)
 
-    def _read(self, row: dict[str, str]) -> tuple[int, int, float, int]:
+    def _read(self, row: dict[str, str] | str) -> tuple[int, int, float, int]:
+        if isinstance(row, str):
+            raise ValueError(row)  # noqa: TRY004 a bad line like any other
         point = self.ids.ids.get(row["point"] or "")
         if point is None:
             raise ValueError(f"point {row['point']!r} is not in the registry")
@@ -164,7 +177,8 @@ def _append(journal: SqliteJournal, lines: _Lines, origin: int, points: PointTab
     return rows
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, str] | str]]:
+    """Number and fields of each line, or what is wrong with it."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened)
@@ -178,14 +192,23 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
                         f"its first line must be {','.join(HEADER)}",
                     )
                 )
-            for row in reader:
-                yield reader.line_num, row
+            while True:
+                try:
+                    row = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as fault:  # a field without end
+                    yield reader.line_num + 1, str(fault)
+                else:
+                    yield reader.line_num, row
     except OSError as fault:
         raise ConfigurationError(
             Fault(str(file), 0, f"cannot be read: {fault.strerror}")
         ) from fault
     except UnicodeDecodeError as fault:
         raise ConfigurationError(Fault(str(file), 0, "is not UTF-8")) from fault
+    except csv.Error as fault:
+        raise ConfigurationError(Fault(str(file), 1, f"is no CSV: {fault}")) from fault
 
 
 def span(fleet: Fleet, start: str | None, end: str | None) -> tuple[int, int]:

@@ -318,3 +318,28 @@ def test_version_is_told() -> None:
     assert re.fullmatch(
         r"meterwatch \d+\.\d+\.\d+\n", CliRunner().invoke(app, ["--version"]).output
     )
+
+
+def test_a_line_that_is_no_csv_is_named_and_the_others_are_taken_in(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path / "fleet", 1883)
+    file = tmp_path / "in.csv"
+    name = "plant-1/meter-0/energy.active.import/raw"
+    good = [f"{name},2026-01-0{day}T00:00:00Z,1" for day in (1, 2)]
+    file.write_text(
+        f"point,time,value\n{good[0]}\n{'x' * 200_000},,\n{good[1]}\n", encoding="utf-8"
+    )
+    result = CliRunner().invoke(app, ["import", str(fleet), str(file)])
+    assert result.exit_code == 1
+    assert "2 readings taken in, 1 lines refused" in result.stdout
+    assert f"{file}:3: field larger than field limit" in result.stderr
+    file.write_text("x" * 200_000, encoding="utf-8")
+    result = CliRunner().invoke(app, ["import", str(fleet), str(file)])
+    assert (result.exit_code, "Traceback" in result.output) == (1, False)
+    assert f"{file}:1: is no CSV" in result.stderr
+
+
+def test_a_file_that_cannot_be_written_is_told_in_one_line(ran: Path, tmp_path: Path) -> None:
+    out = tmp_path / "nowhere" / "out.csv"
+    result = CliRunner().invoke(app, ["export", str(ran), "--out", str(out)])
+    assert result.exit_code == 1
+    assert f"{out}: cannot be written: No such file" in result.stderr
