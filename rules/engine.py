@@ -32,7 +32,7 @@ from collector.model import Batch, Entry, Ids, Mark, Refusal, Revision, SourceSt
 from collector.registry import Identify, Point, Registry
 from rules.book import BROKEN, Book
 from rules.kinds.absence import Silence
-from rules.lanes import GAP_MS, LATE, LIVE, Lanes, Rows
+from rules.lanes import GAP_MS, LATE, LIVE, Lanes
 from rules.life import FIRED, Step
 from rules.pairs import Event, Stack
 from rules.ruleset import Rule, RuleSet, Select
@@ -88,7 +88,6 @@ class Engine:
         self._book = Book(self._told)
         self._stacks: dict[str, Stack] = {}
         self._registry: Registry | None = None
-        self._rule_files: Mapping[str, str] | None = None
         self._rules: dict[str, Rule] = {}
         self._watching: dict[str, frozenset[str]] = {}
         self._names: list[str] = []
@@ -242,7 +241,6 @@ class Engine:
         if revision.kind == "registry":
             self._registry = self._parse_registry(revision.files)
         else:
-            self._rule_files = revision.files
             # Without the registry: a site that vanished from it is no reason to lose the rules.
             found = self._parse_rules(revision.files, None)
             self._rules = dict(found.rules)
@@ -428,6 +426,3 @@ def _packed(array: npt.NDArray[Any]) -> tuple[str, bytes]:
 
 def _unpacked(packed: tuple[str, bytes]) -> npt.NDArray[Any]:
     return np.frombuffer(packed[1], np.dtype(packed[0])).copy()
-
-
-__all__ = ["Engine", "Rows"]

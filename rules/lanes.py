@@ -103,7 +103,6 @@ class Lanes:
 
     def __init__(self, late_after: int) -> None:
         self.late_after = late_after
-        self.late_rows = 0
         self.size = 0
         self.live_time = np.empty(0, np.int64)
         self.live_value = np.empty(0, np.float64)
@@ -150,7 +149,6 @@ class Lanes:
             laggards = keep if rejected is None else np.sort(np.concatenate([keep, rejected]))
         if laggards is None or not len(laggards):
             return rows, None
-        self.late_rows += len(laggards)
         return rows, self._take_late(batch, laggards)
 
     def _usable(self, batch: Batch) -> Rowids | None:

@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from adapters.sources.mqtt import MqttSettings, parse_url, words
+from adapters.sources.mqtt import MqttSettings, words
 from adapters.sources.mqtt.broker_limits import of_config, of_connack, qos0
 from collector.errors import ConfigurationError
 
@@ -121,15 +121,6 @@ class TestWords:
 
 
 class TestSettings:
-    def test_urls(self) -> None:
-        assert parse_url("mqtt://b") == ("b", 1883, False)
-        assert parse_url("mqtts://b:9") == ("b", 9, True)
-
-    @pytest.mark.parametrize("url", ["http://b", "b:1883", "mqtt://", "mqtt://u:p@b", "mqtt://b:x"])
-    def test_urls_that_are_none(self, url: str) -> None:
-        with pytest.raises(ValueError):
-            parse_url(url)
-
     def test_a_certificate_file_that_is_none_names_the_file(self) -> None:
         with pytest.raises(ConfigurationError, match=r"/nowhere/ca\.pem"):
             MqttSettings("m", "h", tls=True, ca_file="/nowhere/ca.pem").tls_context()

@@ -118,6 +118,8 @@ OPS = '[[notifier]]\nname = "ops"\nkind = "apprise"\nurl_env = "OPS"\n'
         ('[[source]]\nkind = "mqttt"\n', 2, 'unknown kind "mqttt"', '"mqtt"'),
         (MQTT.replace("mqtt://h:1883", "http://h"), 4, "is not of MQTT", "mqtts://"),
         (MQTT.replace("mqtt://h:1883", "mqtt://h:bad"), 4, "is no URL", ""),
+        (MQTT.replace("mqtt://h:1883", "h:1883"), 4, "is not of MQTT", "mqtt://HOST"),
+        (MQTT.replace("mqtt://h:1883", "mqtt://"), 4, "not scheme, host and port", ""),
         (MQTT.replace("mqtt://h:1883", "mqtt://h/topic"), 4, "not scheme, host and port", ""),
         (MQTT.replace("h:1883", "mw:pw@h"), 4, "user or password", "password_env"),
         (MQTT + 'password = "pw"\nuser = "u"\n', 5, "holds a secret", "password_env"),
@@ -157,6 +159,16 @@ def test_one_fault_is_told_once_on_its_line(text: str, line: int, what: str, tod
     assert what in fault.what
     assert todo in fault.todo
     assert fault.todo
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "tls"),
+    [("mqtt://h", 1883, False), ("mqtts://h", 8883, True), ("mqtts://h:9", 9, True)],
+)
+def test_a_broker_has_the_port_of_its_scheme(url: str, port: int, tls: bool) -> None:
+    (source,) = parse_settings(MQTT.replace("mqtt://h:1883", url), "f").sources
+    assert isinstance(source, MqttSource)
+    assert (source.host, source.port, source.tls) == ("h", port, tls)
 
 
 def test_all_faults_are_told_at_once() -> None:

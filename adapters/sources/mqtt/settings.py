@@ -6,12 +6,10 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
 from collector.errors import ConfigurationError, Fault
 
 TOPIC: Final = "meterwatch/v1/+/readings"
-_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +77,3 @@ class MqttSettings:
     def _wrong(self, file: str, what: str) -> ConfigurationError:
         todo = f"correct ca_file, cert_file, key_file of source {self.name!r}"
         return ConfigurationError(Fault(file, 0, what, todo))
-
-
-def parse_url(url: str) -> tuple[str, int, bool]:
-    """``mqtt://host[:1883]`` or ``mqtts://host[:8883]`` -> host, port, TLS. ValueError if not."""
-    parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise ValueError(f"{url!r} is not mqtt://host:port or mqtts://host:port")
-    if parts.username or parts.password:
-        raise ValueError("user and password do not belong into the url: set user, password_env")
-    return parts.hostname, parts.port or _PORTS[parts.scheme], parts.scheme == "mqtts"
