@@ -10,7 +10,8 @@ longer queue. ``FoldLoop`` is the right one: a thread per fold, each at its own 
 Invariants: a delivery's ``synced`` is called after, never before, the append that holds it
 returned. Deliveries reach the journal in the order of ``submit``. A fold sees every entry after
 its cursor once, in order; when anything goes wrong it is built anew from its file and sees them
-again. Neither loop ever drops: it waits, refuses (law 10) or keeps aside with a reason.
+again. Neither loop ever drops: it waits, refuses (law 10) or keeps aside with a reason. A thread
+that ends by a bug says so through ``died``; nobody is left waiting for it unawares.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from collector.errors import TemporaryError
-from collector.model import Batch, Entry, Refusal, concat
+from collector.errors import ConfigurationError, MeterwatchError, TemporaryError
+from collector.model import Batch, Entry, Refusal, SourceState, Tick, concat
 from collector.ports import Delivery, Fold, Journal, Urgency
 from collector.records import encode
 from collector.telemetry import Telemetry
@@ -35,7 +36,8 @@ BUSY_ROWS = 2_000
 
 class IntakeLoop:
     """Implements :class:`collector.ports.Intake`. ``normalise`` may be replaced at any time
-    (a registry reload); ``linger`` seconds between two appends under load."""
+    (a registry reload); ``linger`` seconds between two appends under load. ``sources``: the last
+    that was said of each origin. ``died`` is called from the loop's thread if a bug ends it."""
 
     def __init__(
         self,
@@ -44,21 +46,25 @@ class IntakeLoop:
         telemetry: Telemetry,
         *,
         linger: float = 0.01,
+        died: Callable[[BaseException], object] | None = None,
     ) -> None:
         self.normalise = normalise
+        self.sources: dict[int, SourceState] = {}
+        self._died = died
         self._journal = journal
         self._telemetry = telemetry
         self._linger = linger
         self._queue: deque[Delivery] = deque()
         self._ready = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="intake", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Append what was submitted, then end."""
+        """Append what was submitted, then end. What cannot be appended now stays unanswered:
+        its senders have it still."""
         self._stopping.set()
         self._ready.set()
         self._thread.join()
@@ -82,6 +88,21 @@ class IntakeLoop:
 
     def pressure(self) -> Urgency:
         return self._journal.pressure()
+
+    def _live(self) -> None:
+        try:
+            self._run()
+        except TemporaryError as fault:  # it was stopping already
+            self._telemetry.event(
+                "stopped with deliveries that could not be kept, their senders have them",
+                level="warning",
+                deliveries=len(self._queue) + 1,
+                reason=str(fault),
+            )
+        except BaseException as bug:  # carried to whoever runs the program
+            if self._died is None:
+                raise
+            self._died(bug)
 
     def _run(self) -> None:
         busy = False
@@ -110,6 +131,9 @@ class IntakeLoop:
                 self._refuse(delivery)
                 continue
             admitted.append(delivery)
+            for entry in delivery.entries:
+                if isinstance(entry, SourceState):
+                    self.sources[entry.origin] = entry
             rows += len(delivery.batch) if delivery.batch is not None else 0
         entries = self._entries(admitted)
         if entries:
@@ -167,15 +191,25 @@ class IntakeLoop:
     def _append(self, entries: Sequence[Entry]) -> None:
         """Append, for as long as it takes: nothing was answered yet, so nothing is lost."""
         started = time.monotonic()
+        told = ""
         while True:
             try:
                 self._journal.append(entries)
                 break
             except TemporaryError as fault:
                 self._telemetry.count("journal_append_failures")
-                self._telemetry.event("journal append failed", level="error", reason=str(fault))
+                if str(fault) != told:
+                    told = str(fault)
+                    self._telemetry.event(
+                        "journal append failed, nothing is acknowledged until it succeeds",
+                        level="error",
+                        reason=told,
+                    )
                 if self._stopping.wait(fault.retry_after):
                     raise
+        if told:
+            seconds = round(time.monotonic() - started, 1)
+            self._telemetry.event("journal append succeeds again", after_seconds=seconds)
         self._telemetry.observe("journal_append_seconds", time.monotonic() - started)
 
 
@@ -196,6 +230,16 @@ def merged(entries: Sequence[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
     if run:
         out.append((last, concat(run)))
     return out
+
+
+def _newest(entries: Sequence[tuple[int, Entry]]) -> int:
+    """When the last of them that says so was received or ticked; 0 when none says."""
+    for _, entry in reversed(entries):
+        if isinstance(entry, Tick):
+            return entry.time
+        if isinstance(entry, Batch) and len(entry.segments):
+            return int(entry.segments.received[-1])
+    return 0
 
 
 class FoldLoop:
@@ -221,6 +265,11 @@ class FoldLoop:
         self.name = name
         self.healthy = True
         self.seq = 0
+        self.trouble = ""
+        """Why it is not healthy."""
+        self.newest = 0
+        """UTC ms of the newest entry applied: a tick, or the receipt of readings."""
+        self._moved_at = time.monotonic()
         self._failures = 0
         self._skip: set[int] = set()
         self._build = build
@@ -251,6 +300,10 @@ class FoldLoop:
         """Journal entries not yet applied."""
         return max(0, self._journal.last() - self.seq)
 
+    def stalled(self) -> float:
+        """Seconds since it last moved or had nothing to do."""
+        return time.monotonic() - self._moved_at
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             fold: Fold | None = None
@@ -262,16 +315,32 @@ class FoldLoop:
                     self._step_over(fold)
                 self._consume_and_release(fold)
             except Exception as fault:  # noqa: BLE001 fenced off: the other folds go on, this one is built anew
-                self._failures += 1
-                self.healthy = False
-                self._telemetry.count("fold_failures", fold=self.name)
-                self._telemetry.event(
-                    "fold failed, will be rebuilt", level="error", fold=self.name, fault=repr(fault)
-                )
-                self._stopping.wait(min(30.0, self.RETRY_SECONDS * 2**self._failures))
+                self._failed(fault)
+                wait = self.RETRY_SECONDS * 2 ** min(self._failures, 10)
+                self._stopping.wait(min(30.0, wait))
             finally:
                 if fold is not None:
-                    fold.close()
+                    self._close(fold)
+
+    def _failed(self, fault: Exception) -> None:
+        """Count it, and say it once for as long as it stays the same."""
+        self._failures += 1
+        self._telemetry.count("fold_failures", fold=self.name)
+        told = str(fault) if isinstance(fault, MeterwatchError) else repr(fault)
+        if told != self.trouble:
+            self.trouble = told
+            self._telemetry.event(
+                "fold failed, will be rebuilt", level="error", fold=self.name, fault=told
+            )
+        self.healthy = False
+
+    def _close(self, fold: Fold) -> None:
+        try:
+            fold.close()
+        except Exception as fault:  # noqa: BLE001 it is given up anyway; the loop must go on
+            self._telemetry.event(
+                "fold failed to close", level="error", fold=self.name, fault=repr(fault)
+            )
 
     def _consume_and_release(self, fold: Fold) -> None:
         ended = threading.Event()
@@ -296,9 +365,12 @@ class FoldLoop:
                     fold.apply(merged(self._unskipped(entries)))
                     fold.commit()
                     self._recovered()
+                    self.newest = _newest(entries) or self.newest
                     self._advance(entries[-1][0])
                 self._tell(started)
                 self._stopping.wait(max(0.0, self._linger - (time.monotonic() - started)))
+            else:
+                self._moved_at = time.monotonic()
             if self.seq > whole and time.monotonic() - whole_at >= self._durable_every:
                 fold.commit(whole=True)
                 whole_at, whole = time.monotonic(), self.seq
@@ -323,8 +395,8 @@ class FoldLoop:
             try:
                 fold.apply([(seq, entry)])
                 fold.commit()
-            except (TemporaryError, OSError):
-                raise
+            except (TemporaryError, ConfigurationError, OSError, MemoryError):
+                raise  # the machine's fault, or the file's: this entry is as good as any
             except Exception as fault:
                 self._skip.add(seq)
                 self._telemetry.count("fold_entries_skipped", fold=self.name)
@@ -347,10 +419,14 @@ class FoldLoop:
     def _recovered(self) -> None:
         self._failures = 0
         self.healthy = True
+        if self.trouble:
+            self._telemetry.event("fold works again", fold=self.name, after=self.trouble)
+            self.trouble = ""
 
     def _advance(self, seq: int) -> None:
         with self._moved:
             self.seq = seq
+            self._moved_at = time.monotonic()
             self._moved.notify_all()
 
     def _tell(self, started: float) -> None:

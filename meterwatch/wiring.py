@@ -6,18 +6,20 @@ only what it needs; a missing one is a configuration fault that says what to ins
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.state.alerts import Judge
-from adapters.state.books import Books
+from adapters.state.books import Books, BooksReader
 from adapters.state.outbox import Channel, Outbox, Watch
 from adapters.state.outbox_plan import Policy
 from adapters.stores.archive import Archive
 from adapters.stores.archive_reader import ArchiveReader
-from collector.errors import ConfigurationError, Fault
+from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.model import Revision
 from collector.ports import Fold, Source
 from collector.registry import PointTable, Registry, table
@@ -72,6 +74,7 @@ def _mqtt(program: Program, one: Any) -> Source:
         client_id=one.client_id,
         version=one.version,
         topics=one.topics,
+        broker_config=path(one.broker_config),
     )
     source: Source = mqtt.MqttSource(
         settings,
@@ -122,13 +125,13 @@ def folds(program: Program) -> dict[str, Callable[[], Fold]]:
     """How each fold is opened from its file."""
     settings: Settings = program.fleet.settings
     data, journal = program.data, program.journal
-    reset = not foreign(program)
+    reset = not program.foreign
 
     def parse(revision: Revision) -> tuple[Registry, PointTable]:
         registry = fleets.registry_of(revision.files)
         return registry, table(registry, journal.point_ids)
 
-    return {
+    made: dict[str, Callable[[], Fold]] = {
         "archive": lambda: Archive(
             data / "archive.db",
             journal,
@@ -152,24 +155,62 @@ def folds(program: Program) -> dict[str, Callable[[], Fold]]:
             reset=reset,
         ),
     }
+    told: set[str] = set()
+
+    def opened(name: str) -> Fold:
+        fold = made[name]()
+        if name not in told:
+            told.add(name)
+            _tell_gap(program, fold)
+        return fold
+
+    return {name: partial(opened, name) for name in made}
+
+
+def _tell_gap(program: Program, fold: Fold) -> None:
+    """A fold whose file is new, or older than it was, cannot have what the journal forgot."""
+    first, begun = program.journal.first(), fold.cursor()
+    if begun + 1 < (first or program.journal.last() + 1):
+        program.telemetry.event(
+            "fold begins where the journal does, it lacks what was forgotten before",
+            level="warning",
+            fold=fold.name,
+            has_up_to=begun,
+            journal_begins_at=first,
+            todo="bring back a copy of its file, if there is one; readings are in the archive",
+        )
 
 
 def foreign(program: Program) -> bool:
-    """Whether the archive's ids contradict the journal's: these files do not belong together."""
-    path = program.data / "archive.db"
-    if not path.exists():
-        return False
-    held, ours = archive_names(path), program.journal.point_names()
-    return any(name and name != ours[at] for at, name in enumerate(held) if at < len(ours))
+    """Whether the ids of the archive, or of the books, contradict the journal's: these files do
+    not belong together."""
+    ours = program.journal.point_names()
+    return any(
+        number < len(ours) and ours[number] not in {"", name}
+        for number, name in known_names(program.data).items()
+    )
 
 
-def archive_names(path: Path) -> Sequence[str]:
-    """Names of the points in an archive, by id."""
-    reader = ArchiveReader(path)
-    try:
-        return reader.point_names()
-    finally:
-        reader.close()
+def known_names(data: Path) -> dict[int, str]:
+    """Names of points by stable id as the folds' files hold them: what they say must stay true
+    when the journal is new. A file that cannot be read says nothing."""
+    found: dict[int, str] = {}
+    for path, read in ((data / "books.db", _book_names), (data / "archive.db", _archive_names)):
+        if path.exists():
+            # Whose file it is, its fold will find out and tell.
+            with contextlib.suppress(TemporaryError, ConfigurationError):
+                found |= read(path)
+    return found
+
+
+def _archive_names(path: Path) -> dict[int, str]:
+    with contextlib.closing(ArchiveReader(path)) as reader:
+        return {number: name for number, name in enumerate(reader.point_names()) if name}
+
+
+def _book_names(path: Path) -> dict[int, str]:
+    with contextlib.closing(BooksReader(path)) as reader:
+        return dict(reader.points())
 
 
 # --- channels to people ----------------------------------------------------------------------

@@ -264,7 +264,7 @@ class _Connection(sqlite3.Connection):
         except sqlite3.DatabaseError as fault:
             raise _whose(self._path, fault) from fault
 
-    def cursor(self, *_factory: Any) -> Any:  # type: ignore[override] # one kind, not any
+    def cursor(self, *_factory: Any) -> Any:
         made = super().cursor(_Cursor)
         made.path = self._path
         return made
