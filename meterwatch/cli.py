@@ -283,7 +283,7 @@ def replay(
 ) -> None:
     """What the rules of today say of stored readings.
 
-    Changes nothing. Silence is not replayed: rules of the kind absence say nothing.
+    Changes nothing.
     """
     from meterwatch.replay import print_replay
 

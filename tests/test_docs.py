@@ -218,6 +218,23 @@ def test_the_example_folder_has_no_fault() -> None:
     assert fleet.registry.unserved(1_780_000_000_000) == []
 
 
+def test_the_reference_of_the_fleet_folder_is_a_fleet_folder(tmp_path: Path) -> None:
+    from meterwatch.fleet import parse as parse_fleet
+    from meterwatch.fleet import read_files
+
+    samples = blocks(ROOT / "docs" / "fleet-folder.md", "toml")
+    names = ("registry/north-hill.toml", "rules/own.toml", "meterwatch.toml")
+    for name, sample in zip(names, samples, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(sample, encoding="utf-8")
+    try:
+        fleet = parse_fleet(read_files(tmp_path))
+    except ConfigurationError as error:
+        pytest.fail(str(error))
+    assert len(fleet.registry.devices) == 3
+    assert "north-hill-load" in fleet.rules.rules
+
+
 def test_what_the_example_leaves_as_comments_is_right_too(tmp_path: Path) -> None:
     from collector.settings import MqttSource, parse_settings
 

@@ -154,7 +154,7 @@ async def simulate(folder: Path, speaker: Speaker, out: Console) -> None:
             typed = {
                 f"{ours} run {where}": "try.run",
                 f"{ours} status {where}": "try.status",
-                f"{ours} alerts list {where}": "try.alerts",
+                f"{ours} alerts list {where}": "try.warnings",
                 f"curl http://127.0.0.1:{listen}/metrics": "try.metrics",
             }
             in_columns(out, [(line, speaker.say(key)) for line, key in typed.items()])

@@ -51,6 +51,8 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
         "补传数据中发现（{origin}）：{title}。{where}",
     ),
     "measured": (": {value}, limit {limit}", "：{value}，限值 {limit}"),
+    "fell": (": fell by {change} in {seconds:.0f} s", "：{seconds:.0f} 秒内下降 {change}"),
+    "rose": (": rose by {change} in {seconds:.0f} s", "：{seconds:.0f} 秒内上升 {change}"),
     "silent": (": nothing for {seconds:.0f} s", "：已 {seconds:.0f} 秒无数据"),
     # names
     "gateway": ("gateway {name}", "网关 {name}"),
@@ -116,6 +118,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "next": ("What to try next", "接下来可以试试"),
     "try.status": ("when each device was last heard", "每块表最近一次读数"),
     "try.alerts": ("these warnings again", "再看一遍这些预警"),
+    "try.warnings": ("warnings in force", "当前的预警"),
     "try.refused": ("what was refused, and why", "拒收了什么、为什么"),
     "try.probe": ("your own meter, with its address", "读您自己的表，换上它的地址"),
     "try.simulate": ("this park alone, to try settings on", "只运行模拟园区，试自己的配置"),
@@ -246,10 +249,18 @@ class Speaker:
             return self.say("silent", seconds=float(value))
         if not isinstance(value, int | float) or not isinstance(limit, int | float):
             return ""
-        if data.get("kind") == "rate":
-            return ""  # a speed in units an hour says little of one leap
         unit = str(data.get("unit", ""))
+        if data.get("kind") == "rate":
+            return self._moved(data, unit)
         return self.say("measured", value=amount(value, unit), limit=amount(limit, unit))
+
+    def _moved(self, data: Mapping[str, Any], unit: str) -> str:
+        """What changed, in which time: a speed in units an hour says little of one leap."""
+        change, elapsed = data.get("change"), data.get("elapsed_ms")
+        if not isinstance(change, int | float) or not isinstance(elapsed, int | float):
+            return ""
+        way = "fell" if change < 0 else "rose"
+        return self.say(way, change=amount(abs(change), unit), seconds=elapsed / 1000)
 
     def origin(self, origin: str, meters: int = 0) -> str:
         """Whoever can be silent as a whole, by its kind."""
