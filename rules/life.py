@@ -50,7 +50,8 @@ class Limit:
 
 class Step(NamedTuple):
     """Something happened: ``what`` FIRED or ENDED at ``time``, by the reading at ``row`` of its
-    batch. ``since``: where it began; ``value`` and ``worst`` as written, not turned."""
+    batch. ``since``: where it began; ``value`` and ``worst`` as written, not turned. Of a rate
+    that fired also the ``change`` itself, and the ``elapsed`` ms in which it came (0: no rate)."""
 
     row: int
     what: int
@@ -58,6 +59,8 @@ class Step(NamedTuple):
     since: int
     value: float
     worst: float
+    change: float = 0.0
+    elapsed: int = 0
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from collector.model import Ids, Mask, Times, Values
 from rules.lanes import LATE, LIVE, Rows
-from rules.life import FIRING, IDLE, NEVER, PENDING, Life, Limit
+from rules.life import FIRED, FIRING, IDLE, NEVER, PENDING, Life, Limit, Step
 from rules.pairs import Event, Holding, Pairs, Picks, State, keep, pack, places
 from rules.ruleset import Rule
 
@@ -188,6 +188,8 @@ class LimitStack:
             except Exception as fault:  # noqa: BLE001 a broken rule harms no other
                 self.broken[self._pairs.rules[rule].id] = repr(fault)
                 continue
+            if limit.per:
+                steps = [_moved(rows, at, step) for step in steps]
             events += [Event(rows.lane, self._pairs.rules[rule], point, step) for step in steps]
         lives.state[pairs] = [life.state for life in lifes]
         lives.since[pairs] = [life.since for life in lifes]
@@ -272,6 +274,19 @@ class _Cells(NamedTuple):
     values: list[float]
     anew: list[bool] | None
     before: int
+
+
+def _moved(rows: Rows, group: int, step: Step) -> Step:
+    """A rate's step with the change between the two readings that fired it: a rate is per the
+    rule's window, which may be much longer than what was seen."""
+    if step.what != FIRED:
+        return step
+    own = rows.row[rows.start[group] : rows.stop[group]]
+    at = int(rows.start[group]) + int(np.flatnonzero(own == step.row)[0])
+    times, values = rows.previous()
+    return step._replace(
+        change=float(rows.value[at] - values[at]), elapsed=int(rows.time[at] - times[at])
+    )
 
 
 def _limit(rule: Rule) -> Limit:

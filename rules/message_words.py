@@ -24,6 +24,10 @@ class Words:
     value: str
     limit: Mapping[str, str]
     change: str
+    moved: Mapping[str, str]
+    within: str
+    alike: str
+    never: Mapping[str, str]
     silent: str
     flat: str
     worst: str
@@ -70,6 +74,10 @@ WORDS: Final = {
         value="数值：{}",
         limit={"above": "高于限值 {}", "below": "低于限值 {}", "": "限值 {}"},
         change="{}内变化 {}",
+        moved={"rise": "{}内上升 {}", "fall": "{}内下降 {}"},
+        within="{}/{}",
+        alike="（即 {}）",
+        never={"rise": "不得上升", "fall": "不得下降"},
         silent="无数据：已 {}",
         flat="已 {}没有变化",
         worst="最严重时 {}",
@@ -132,6 +140,10 @@ WORDS: Final = {
         value="Value: {}",
         limit={"above": "above the limit of {}", "below": "below the limit of {}", "": "limit {}"},
         change="changed {1} within {0}",
+        moved={"rise": "rose by {1} in {0}", "fall": "fell by {1} in {0}"},
+        within="{} in {}",
+        alike=" ({})",
+        never={"rise": "may not rise", "fall": "may not fall"},
         silent="No data: for {}",
         flat="has not changed for {}",
         worst="worst {}",

@@ -244,7 +244,7 @@ class _Writer:
         shown = self._amount(value, unit)
         parts = [f"{quantity} {shown}".strip()]
         if kind == "rate" and (per := _number(data.get("per_ms"))):
-            parts = [f"{quantity} {words.change.format(self._span(per), shown)}".strip()]
+            return words.comma.join(self._moved(item, quantity, unit, value, per))
         if kind == "flatline" and lasting:
             parts.append(words.flat.format(self._span(lasting)))
         limit = data.get("limit")
@@ -258,6 +258,34 @@ class _Writer:
         if now is not None and item.over and kind != "flatline":
             parts.append(words.now.format(self._amount(now, unit)))
         return words.comma.join(parts)
+
+    def _moved(self, item: Item, quantity: str, unit: str, value: float, per: float) -> list[str]:
+        """What changed in which time, where that is known, and per window what is compared."""
+        words, data = self.words, item.data
+        window = self._span(per)
+        limit = _number(data.get("limit"))
+
+        def rate(number: float) -> str:
+            return words.within.format(self._amount(number, unit), window)
+
+        change, elapsed = _number(data.get("change")), _number(data.get("elapsed_ms"))
+        if change is not None and elapsed:
+            way = words.moved["fall" if change < 0 else "rise"]
+            told = way.format(self._span(elapsed), self._amount(abs(change), unit))
+            if limit and elapsed != per:
+                told += words.alike.format(rate(value))
+        else:
+            told = words.change.format(window, self._amount(value, unit))
+        parts = [f"{quantity} {told}".strip()]
+        if limit is not None:
+            never = words.never.get(str(data.get("direction") or "")) if limit == 0 else None
+            parts.append(never or words.limit[""].format(rate(limit)))
+        worst, now = _number(data.get("worst")), _number(data.get("now"))
+        if item.over and worst is not None and worst != value:
+            parts.append(words.worst.format(rate(worst)))
+        if item.over and now is not None:
+            parts.append(words.now.format(rate(now)))
+        return parts
 
     def _late(self, data: Mapping[str, Any]) -> str:
         start, end = _number(data.get("start")), _number(data.get("end"))

@@ -7,6 +7,8 @@
     place place_name place_name_zh
     quantity quantity_en quantity_zh unit statistic     of a point
     value worst limit clear direction for_ms per_ms     direction: above below rise fall flat
+    change elapsed_ms                                   of a rate: what changed between the two
+                                                        readings that fired it, and in which time
     started fired resolved                              UTC ms
     covers                                              devices an origin stands for
     fault                                               why a rule is broken

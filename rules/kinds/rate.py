@@ -6,7 +6,9 @@
     for = "0s", clear_for = "0s"
 
 The previous reading is the last one accepted in the same lane, however long ago; the first
-reading of a point (and of a stretch of late data) has no rate and moves nothing.
+reading of a point (and of a stretch of late data) has no rate and moves nothing. People are told
+the change itself and the time in which it came: a leap within seconds, per hour, would be a
+number that nobody measured.
 """
 
 from __future__ import annotations

@@ -343,6 +343,15 @@ def test_a_gap_is_not_made_good_by_a_surplus() -> None:
     assert not Tally([Row(MODBUS, 10, 9, 1)], unheard=-1).adds_up
 
 
+def test_a_leap_is_told_as_what_leapt() -> None:
+    """Not as a speed: per hour it is a number that nobody measured."""
+    data = {"kind": "rate", "unit": "kWh", "value": -135_716_688.0, "limit": 0.0}
+    assert EN.measured(data) == ""
+    data |= {"change": -376_990.8, "elapsed_ms": 10_000}
+    assert EN.measured(data) == ": fell by 376,991 kWh in 10 s"
+    assert ZH.measured(data) == "：10 秒内下降 376,991 kWh"
+
+
 @pytest.mark.parametrize("width", [60, 80, 116])
 def test_a_gap_is_said_and_fails(readers: Readers, fleet: Fleet, width: int) -> None:
     account = Tally([Row(MODBUS, 1_010, 1_000, 3)], [("device:print/rto-meter", "bad-value", 3)])

@@ -99,6 +99,8 @@ def told(engine: Engine, said: list[str], late: dict[str, str], subjects: dict[s
         line += f" since {stamp(data['started'])}"
         if data["kind"] != "absence":
             line += f" worst {data['worst']:.10g}"
+        if data["kind"] == "rate":
+            line += f" change {data['change']:.10g} in {data['elapsed_ms'] / MINUTE:.10g}"
         if one.root != one.alert:
             line += f" root {subjects[one.root]}"
         said.append(line)

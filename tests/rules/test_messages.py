@@ -67,7 +67,17 @@ RISE: dict[str, Any] = {
     "site_name": "District Hospital", "site_name_zh": "区医院",
     "quantity_en": "temperature", "quantity_zh": "温度", "unit": "degC",
     "value": 41.25, "worst": 41.25, "limit": 30, "started": BEGAN,
+    "change": 20.625, "elapsed_ms": 300_000,
 }  # fmt: skip
+RESET: dict[str, Any] = {
+    "rule": "energy-counter-backwards", "kind": "rate", "direction": "fall", "per_ms": 3_600_000,
+    "title": "An energy counter ran backwards", "title_zh": "电能表读数回退",
+    "site_name": "District Hospital", "site_name_zh": "区医院",
+    "quantity_en": "active energy", "quantity_zh": "有功电能", "unit": "kWh",
+    "value": -135_716_688.0, "worst": -135_716_688.0, "limit": 0.0, "started": BEGAN,
+    "change": -376_990.8, "elapsed_ms": 10_000,
+}  # fmt: skip
+"""Per hour it is a number that nobody measured."""
 FLAT: dict[str, Any] = {
     "rule": "nmhc-flat", "kind": "flatline", "direction": "flat", "for_ms": 7_200_000,
     "title": "The analyser shows the same value", "title_zh": "分析仪读数长时间不变",
@@ -123,6 +133,9 @@ DRAFTS: dict[str, Draft] = {
     "threshold": one(FIRING, 4, NMHC),
     "below": one(FIRING, 3, POWER),
     "rate": one(FIRING, 3, RISE),
+    "rate-over": one(RESOLVED, 3, RISE, worst=52.5, now=3.0),
+    "rate-never": one(FIRING, 1, RESET),
+    "rate-alone": one(FIRING, 3, {k: RISE[k] for k in RISE if k not in {"change", "elapsed_ms"}}),
     "flatline": one(FIRING, 2, FLAT),
     "resolved": one(RESOLVED, 4, NMHC, worst=151.0, now=12.5),
     "both": one(BOTH, 4, NMHC, worst=151.0, now=12.5),
