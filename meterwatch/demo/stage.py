@@ -180,7 +180,8 @@ async def _over_and_over(
 async def _unless(interrupted: asyncio.Event, seconds: float) -> None:
     """Wait ``seconds``, or less if ``interrupted``."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(interrupted.wait(), max(0.0, seconds))
+        async with asyncio.timeout(max(0.0, seconds)):
+            await interrupted.wait()
 
 
 def _free_port() -> int:

@@ -206,7 +206,8 @@ class _Link:
         await asyncio.to_thread(self._client.connect, host, port, 30)
         self._client.loop_start()
         try:
-            await asyncio.wait_for(asyncio.shield(self._connected), _ANSWER_S)
+            async with asyncio.timeout(_ANSWER_S):
+                await asyncio.shield(self._connected)
         except (OSError, TimeoutError):
             self.close()
             raise
@@ -220,7 +221,8 @@ class _Link:
         if sent.is_published():
             self._acked(sent.mid)
         try:
-            await asyncio.wait_for(waiting, _ANSWER_S)
+            async with asyncio.timeout(_ANSWER_S):
+                await waiting
         finally:
             self._waiting.pop(sent.mid, None)
 
