@@ -192,7 +192,7 @@ def decode(
 
 @app.command()
 def status(folder: Folder, lang: Lang = Language.en) -> None:
-    """Backlog, stored readings, and each device's last.
+    """Sources, backlog, each device's last reading.
 
     Also the metering places that have no device.
     """
