@@ -64,8 +64,9 @@ Lang = Annotated[Language, typer.Option(help="language of what people read")]
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Turn errors that a person can mend into their text and an exit code."""
+def _told(extra: str = "") -> Iterator[None]:
+    """Turn errors that a person can mend into their text and an exit code. ``extra``: what
+    brings the libraries that this command needs beside those that every box has."""
     try:
         yield
     except ConfigurationError as error:
@@ -77,6 +78,12 @@ def _told() -> Iterator[None]:
     except TemporaryError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(3) from error
+    except ModuleNotFoundError as missing:
+        if not extra:
+            raise
+        needed = f"this needs the library {missing.name}, which is not installed"
+        print(f'{needed} -> pip install "meterwatch[{extra}]"', file=sys.stderr)
+        raise typer.Exit(3) from missing
 
 
 @app.command()
@@ -128,9 +135,9 @@ def demo(
     ] = Path("demo"),
 ) -> None:
     """Everything on a simulated park, explained as it happens."""
-    from meterwatch.demo import run_demo
+    with _told("demo"):
+        from meterwatch.demo import run_demo
 
-    with _told():
         raise typer.Exit(run_demo(folder, seconds, lang.value))
 
 
@@ -143,9 +150,9 @@ def simulate(
 
     Its meters and gateways answer on this machine only; the folder describes them.
     """
-    from meterwatch.demo import run_simulate
+    with _told("demo"):
+        from meterwatch.demo import run_simulate
 
-    with _told():
         run_simulate(folder, lang.value)
 
 
@@ -164,9 +171,9 @@ def probe(
     lang: Lang = Language.en,
 ) -> None:
     """Read one meter once, and say which model fits it."""
-    from meterwatch.probe import run_probe
+    with _told("modbus"):
+        from meterwatch.probe import run_probe
 
-    with _told():
         raise typer.Exit(run_probe(url, profile, lang.value))
 
 
