@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -122,7 +124,7 @@ def test_asking_before_anything_ran_is_no_crash(tmp_path: Path) -> None:
     for command in (["status"], ["refused"], ["alerts", "list"]):
         result = CliRunner().invoke(app, [*command, str(fleet)])
         assert result.exit_code == 3, command
-        assert result.stderr.strip()
+        assert f"meterwatch run {fleet}" in result.stderr
 
 
 def test_decode_shows_readings_and_refusals(tmp_path: Path) -> None:
@@ -343,3 +345,15 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line(ran: Path, tmp_path: 
     result = CliRunner().invoke(app, ["export", str(ran), "--out", str(out)])
     assert result.exit_code == 1
     assert f"{out}: cannot be written: No such file" in result.stderr
+
+
+def test_a_library_that_is_not_installed_is_told_in_one_line() -> None:
+    """As on a box that installed nothing but what it needs."""
+    code = (
+        "import sys; sys.modules['paho'] = None; sys.argv = ['meterwatch', 'demo'];"
+        "from meterwatch.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert 'pip install "meterwatch[demo]"' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
