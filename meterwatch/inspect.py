@@ -28,6 +28,7 @@ from collector.registry import FOREVER, Device, Registry
 from collector.settings import MqttSource
 from collector.telemetry import Telemetry
 from meterwatch.fleet import Fleet, kept, parse, read_files
+from meterwatch.refusal_words import refusal
 
 DAY_MS: Final = 86_400_000
 ID_SHOWN: Final = 12
@@ -228,7 +229,7 @@ def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
         ]
         if row.replayed:
             head.append(word("taken", lang))
-        _entry(head, [row.detail])
+        _entry(head, [refusal(row.detail, lang)])
     if len(rows) in {0, limit}:
         Console(highlight=False).print(word("newest" if rows else "nothing", lang))
 

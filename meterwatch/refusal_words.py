@@ -1,0 +1,86 @@
+"""What a refusal says to an electrician, in Chinese. Pure.
+
+A refusal is journalled with its English detail alone: the journal is not rewritten when a word
+is, and refusals of years ago can be read too. Here each phrase that the decoders make is known by
+its shape, with the names and numbers in it left as they came. A phrase that is not known stays
+English: nothing is lost or invented. The tests let the real decoder refuse everything that
+people meet, so a phrase that was reworded there and not here fails them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_Q: Final = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+"""A name as Python quotes it; it never runs past its quote."""
+_KEY: Final = r"([\w.-]+/[\w.-]+)"
+_SHAPES: Final = tuple(
+    (re.compile(shape), told)
+    for shape, told in (
+        # Who and what (adapters/sources/payload/plan.py, decoder.py).
+        (rf"no gateway {_Q} in the registry: add it to its site's file",
+         r"台账中没有网关 \1：请写入所属单位的文件"),
+        (rf"no device {_Q} at site {_Q}", r"单位 \2 没有表计 \1"),
+        (rf"{_KEY} is read through gateway {_Q}, not through {_Q}",
+         r"\1 由网关 \2 采集，不由 \3 采集"),
+        (rf"{_KEY} is read through a connection of its own, not through {_Q}",
+         r"\1 由自己的连接直接采集，不由 \2 采集"),
+        (rf"{_KEY} should have serial number (.*?), the message says (.*?): was the instrument "
+         r"replaced\? Then enter the new one in the registry",
+         r"\1 的表号应为 \2，报文为 \3：如已换表，请在台账中登记新表"),
+        (rf"{_KEY} brings no {_Q}", r"\1 没有指标 \2"),
+        (rf"; is {_Q} meant\?", r"；是否应为 \1？"),
+        (r" \(known: ([^()]*)\)", r"（已知：\1）"),
+        # Units (collector/units.py).
+        (rf"{_KEY}, ([\w.]+): (?=unknown unit|\")", r"\1 的 \2："),
+        (rf"unknown unit {_Q}", r"未知单位 \1"),
+        (r"; did you mean ([^?]*)\?", r"；是否应为 \1？"),
+        (rf"{_Q} \([\w ]+\) cannot become {_Q} \([\w ]+\)", r"\1 不能换算为 \2"),
+        (r": that needs the molar mass and the standard state; set the instrument or the "
+         r"gateway to report mg/m3",
+         r"：换算需要摩尔质量和标准状态，请把仪器或网关设为 mg/m³"),
+        # Times (collector/normalise.py, decoder.py).
+        (r"time (\S+) is no whole number of milliseconds since 1970",
+         r"时间 \1 不是 1970 年以来的整数毫秒"),
+        (r"time (\S+) looks like seconds: send milliseconds, 1000 times that",
+         r"时间 \1 像是秒：请发送毫秒，即乘以 1000"),
+        (r"time (\S+) looks like micro- or nanoseconds: send milliseconds",
+         r"时间 \1 像是微秒或纳秒：请发送毫秒"),
+        (r"time (\S+) is before 1970", r"时间 \1 早于 1970 年"),
+        (rf"time {_Q} is a number in quotes: send it without, in milliseconds since 1970",
+         r"时间 \1 是带引号的数字：请去掉引号，发送 1970 年以来的毫秒"),
+        (rf"time {_Q} is not ISO 8601: send (\S+)", r"时间 \1 不是 ISO 8601 格式：请写成 \2"),
+        (rf"time ({_Q}|\S+) is before the year 2000 or after 9999",
+         r"时间 \1 早于 2000 年或晚于 9999 年"),
+        (r"(\S+) measured at (\S+), before its service began by the registry",
+         r"\1 的测量时间 \2 早于台账中的启用日期"),
+        (r"(\S+) measured at (\S+), after its service ended by the registry",
+         r"\1 的测量时间 \2 晚于台账中的停用日期"),
+        # Payloads and values (adapters/sources/payload/shape.py, columns.py, decoder.py).
+        (r"this is not JSON: ", "报文不是 JSON："),
+        (r'a message is an object with a list "readings"', '报文应是含有列表 "readings" 的对象'),
+        (r"the message holds no readings", "报文中没有读数"),
+        (r"the reading holds no values", "该读数没有数值"),
+        (r"an entry of readings is not an object", "readings 中有一项不是对象"),
+        (r'"backfill" is neither true nor false; taken as false',
+         '"backfill" 既不是 true 也不是 false，按 false 处理'),
+        (r": a value is a number, true, false or null", "：数值应为数字、true、false 或 null"),
+        (r"Object missing required field `(\w+)`", r"缺少字段 `\1`"),
+        (rf"topic {_Q} is not meterwatch/v1/GATEWAY/readings",
+         r"主题 \1 不是 meterwatch/v1/GATEWAY/readings"),
+        (r"the message has ([\d,]+) bytes; let the gateway send fewer readings in each",
+         r"报文有 \1 字节：请让网关每次少发一些读数"),
+        (r"the same for further devices of this message", "该报文的其他表计也是如此"),
+        (r"the program failed on (?:this message|these readings): ", "程序处理时出错："),
+    )
+)  # fmt: skip
+
+
+def refusal(detail: str, language: str) -> str:
+    """``detail`` of a refusal in ``language`` (``zh``; any other: as it is)."""
+    if language != "zh":
+        return detail
+    for shape, told in _SHAPES:
+        detail = shape.sub(told, detail)
+    return re.sub("; (?=[^ -~])", "；", detail)

@@ -1,0 +1,92 @@
+"""Every refusal that people meet is read in Chinese; names and numbers in it stay as they came."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.model import Reason, Refusal
+from meterwatch.refusal_words import refusal
+from tests.adapters.pushed import T0, Fleet, message, row, topic
+
+fleet = Fleet()
+
+
+def refusals(payload: bytes, gateway: str = "gw-print") -> list[Refusal]:
+    return fleet.decoder.decode_many([(topic(gateway), payload, T0 + 1000)]).refusals
+
+
+POWER = {"power.active": 1.0}
+REFUSED: dict[str, tuple[str, list[Refusal]]] = {
+    "gateway": (Reason.UNKNOWN_GATEWAY, refusals(message(row()), "gw-nowhere")),
+    "device": (Reason.UNKNOWN_DEVICE, refusals(message(row("mian")))),
+    "device, nothing near": (Reason.UNKNOWN_DEVICE, refusals(message(row("§§§")))),
+    "serial": (Reason.WRONG_SERIAL, refusals(message(row(serial="99 999")))),
+    "quantity": (Reason.UNKNOWN_QUANTITY, refusals(message(row(values={"power.activ": 1})))),
+    "quantities": (
+        Reason.UNKNOWN_QUANTITY,
+        refusals(message(row(values={"power.activ": 1, "it's": 2, "x": 3}))),
+    ),
+    "unit": (
+        Reason.UNKNOWN_UNIT,
+        refusals(message(row(values=POWER, units={"power.active": "kWw"}))),
+    ),
+    "unit of something else": (
+        Reason.UNKNOWN_UNIT,
+        refusals(message(row(values=POWER, units={"power.active": "kWh"}))),
+    ),
+    **{
+        f"time {time!r}": (Reason.BAD_TIME, refusals(message(row(time=time))))
+        for time in (1_795_000_000, T0 * 1000, -1, str(T0), "yesterday", 400_000_000_000)
+    },
+    "no JSON": (Reason.PAYLOAD, refusals(b'{"readings": [')),
+    "another shape": (Reason.PAYLOAD, refusals(b"[]")),
+    "empty": (Reason.PAYLOAD, refusals(b'{"readings": []}')),
+    "no values": (Reason.PAYLOAD, refusals(message(row(values={})))),
+    "no object": (Reason.PAYLOAD, refusals(b'{"readings": [1]}')),
+    "no device": (
+        Reason.PAYLOAD,
+        refusals(b'{"readings": [{"time": 1795000000000, "values": {"power.active": 1}}]}'),
+    ),
+    "value": (Reason.BAD_VALUE, refusals(message(row(values={"power.active": "1,5"})))),
+    "topic": (
+        Reason.PAYLOAD,
+        fleet.decoder.decode_many([("other", message(row()), T0)]).refusals,
+    ),
+    "too large": (Reason.TOO_LARGE, [fleet.decoder.too_large(topic("gw-print"), b"", 9_999, T0)]),
+}
+
+ENGLISH = re.compile(
+    r"\b(?:no|not|is|the|a|at|to|its|in|of|are|should|meant|known|brings|looks|before|send)\b"
+)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusal_is_read_in_chinese(name: str) -> None:
+    reason, found = REFUSED[name]
+    assert [one.reason for one in found] == [reason]
+    said = refusal(found[0].detail, "zh")
+    if name == "no JSON":
+        said = said.partition("：")[0]  # where the parser stumbled is its own words
+    assert re.search(r"[\u4e00-\u9fff]", said)
+    assert not ENGLISH.search(said.replace("it's", "")), (found[0].detail, said)
+    assert refusal(found[0].detail, "en") == found[0].detail
+
+
+def test_names_and_numbers_stay() -> None:
+    (wrong,) = refusals(message(row(serial="99 999")))
+    said = refusal(wrong.detail, "zh")
+    assert said.startswith("print/")
+    assert "99 999" in said
+    assert "请在台账中登记新表" in said
+    (meant,) = refusals(message(row("mian-meter")))
+    assert "没有表计 'mian-meter'" in refusal(meant.detail, "zh")
+
+
+@given(st.text())
+def test_what_is_not_known_stays(text: str) -> None:
+    if not re.search(r"[:;?(]|time|known|readings|gateway|device", text):
+        assert refusal(text, "zh") == text
