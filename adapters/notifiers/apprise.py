@@ -156,7 +156,7 @@ class AppriseNotifier:
             return
         try:
             told = msgspec.json.decode(answer.body, type=dict[str, Any])
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             raise TemporaryError("answers, but not as this robot does", MEND_S) from None
         code = next((told[key] for key in self._robot.keys if key in told), 0)
         if code == 0:

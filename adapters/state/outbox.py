@@ -98,8 +98,9 @@ class Watch:
     success, or at once when it refuses a message for good.
 
     ``trouble(channel, since, error)`` and ``recovered(channel, time)`` (UTC ms) are called from
-    the channel's thread and must return at once. Each is repeated after a crash until the
-    outbox could note that it returned: they may come twice, and never go missing.
+    the channel's thread and must return at once. Each is repeated, after a crash or a
+    ``TemporaryError`` of its own, until the outbox could note that it returned: they may come
+    twice, and never go missing.
     """
 
     trouble: Callable[[str, int, str], None] = lambda _channel, _since, _error: None
@@ -160,10 +161,10 @@ class Outbox:
             try:
                 wake = await asyncio.shield(step)
             except asyncio.CancelledError:
-                with suppress(sqlite3.Error):
+                with suppress(sqlite3.Error, TemporaryError):
                     await step
                 raise
-            except sqlite3.Error as fault:  # a full disk is no reason to stop, and may pass
+            except (sqlite3.Error, TemporaryError) as fault:  # a full disk: it may pass
                 self._telemetry.event("outbox-cannot-write", "error", channel=drain.name,
                                       error=str(fault))  # fmt: skip
                 wake = self._clock.now() + _MENDING_MS
@@ -312,7 +313,7 @@ class Drain:
             self._reject(notice, f"given up after {attempts} attempts: {error}")
             return
         wait = min(FIRST_WAIT_MS << min(state.failures, 20), LONGEST_WAIT_MS)
-        wait = max(wait, min(round(asked * 1000), LONGEST_ASKED_MS))
+        wait = max(wait, round(min(asked * 1000, LONGEST_ASKED_MS)))
         # A message that failed several times waits longer than its channel, so that another
         # can show whether the channel or the message is at fault.
         self.memory.failed(

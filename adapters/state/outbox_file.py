@@ -1,14 +1,12 @@
-"""The file ``outbox.db``: its tables, how it is opened, and a look into it from outside."""
+"""The file ``outbox.db``: its tables, and how it is opened."""
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from adapters.state.foldfile import open_reader
-from collector.errors import ConfigurationError, Fault, TemporaryError
+from collector.errors import ConfigurationError, Fault
 
 _VERSION: Final = 1
 _SCHEMA: Final = """
@@ -64,14 +62,3 @@ def open_outbox(path: Path) -> sqlite3.Connection:
     db.executescript(_SCHEMA)
     db.execute(f"PRAGMA user_version = {_VERSION:d}")
     return db
-
-
-def counts(path: Path) -> dict[str, int]:
-    """Transitions waiting by channel, for a status page; empty while there is no outbox."""
-    try:
-        with closing(open_reader(path)) as db:
-            return dict(
-                db.execute("SELECT channel, count(*) FROM item WHERE outcome = '' GROUP BY channel")
-            )
-    except TemporaryError:
-        return {}

@@ -60,6 +60,7 @@ class Memory:
     def __init__(self, path: Path, alerts: Path, channel: str, now: int) -> None:
         self._alerts = alerts
         self._judge: sqlite3.Connection | None = None
+        self._inode = 0
         self._name = channel
         self._db = open_outbox(path)
         known = self._one("SELECT 1 FROM channel WHERE name = ?", channel)
@@ -114,18 +115,18 @@ class Memory:
                 self._set("cursor = ?, cursor_id = ?", rows[-1][1], rows[-1][0])
 
     def _reader(self) -> sqlite3.Connection | None:
-        """A connection to the judge's file once it has the table, else None."""
+        """A connection to the judge's file once it has its tables, else None. A file that took
+        the place of the one that was opened is opened instead."""
+        inode = _inode(self._alerts)
+        if self._judge is not None and inode != self._inode:
+            self._judge.close()
+            self._judge = None
         if self._judge is None:
+            self._inode = inode
             try:
-                judge = open_reader(self._alerts)
+                self._judge = open_reader(self._alerts)
             except TemporaryError:
                 return None
-            if not judge.execute(
-                "SELECT 1 FROM sqlite_master WHERE name = 'transition'"
-            ).fetchone():
-                judge.close()
-                return None
-            self._judge = judge
         return self._judge
 
     def _insert(self, rows: Sequence[tuple[Any, ...]], now: int) -> None:
@@ -399,3 +400,11 @@ class Memory:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def _inode(path: Path) -> int:
+    """Which file lies there now; 0 for none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0

@@ -20,10 +20,11 @@ import pytest
 
 from adapters.notifiers.apprise import AppriseNotifier
 from adapters.state import outbox_memory
+from adapters.state.foldfile import FoldFile
 from adapters.state.outbox import OUTBOX_SCHEMA, Channel, Outbox, Watch, enqueue
-from adapters.state.outbox_file import counts
 from adapters.state.outbox_plan import Policy
 from collector.alerts import FIRING, RESOLVED, Transition
+from collector.errors import TemporaryError
 from collector.telemetry import Telemetry
 from meterwatch.clock import SimulatedClock
 from rules.messages import wording
@@ -44,12 +45,9 @@ def move(
 
 def judge(path: Path, rows: Iterable[Transition]) -> None:
     """Commit ``rows`` as the judge does."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute(OUTBOX_SCHEMA)
-        db.execute("BEGIN IMMEDIATE")
-        enqueue(db, rows)
-        db.execute("COMMIT")
+    file = FoldFile(path, "journal", OUTBOX_SCHEMA)
+    with contextlib.closing(file), file.transaction() as connection:
+        enqueue(connection, rows)
 
 
 def ids(requests: Iterable[Request]) -> list[str]:
@@ -155,6 +153,61 @@ async def test_saying_it_again_tells_nobody_twice(bench: Bench, server: HttpServ
     assert len(server.requests) == 4
     assert "meter c" in texts(server)
     assert "meter d" in texts(server)
+
+
+async def test_a_judges_file_made_anew_beside_a_running_outbox_is_read(
+    bench: Bench, server: HttpServer
+) -> None:
+    async with bench.running(channel(server)):
+        bench.say(move("a"))
+        await bench.pass_time(30)
+        bench.lose_the_judges_file()
+        bench.say(move("a"), move("b"))
+        await bench.pass_time(30)
+    assert len(server.requests) == 2
+    assert "meter b" in texts(server)
+
+
+@pytest.mark.parametrize("asked", ["9" * 400, "86400000", "soon"])
+async def test_whatever_wait_the_other_side_asks_for_has_a_bound(
+    bench: Bench, server: HttpServer, asked: str
+) -> None:
+    server.then(Answer(503, "", {"Retry-After": asked}))
+    async with bench.running(channel(server)):
+        bench.say(move("a"))
+        await bench.pass_time(3_700)
+    assert len(server.requests) == 2
+
+
+async def test_a_watch_that_cannot_note_it_now_is_told_again(
+    bench: Bench, server: HttpServer
+) -> None:
+    server.answer = Answer(500)
+    told: list[str] = []
+
+    def trouble(name: str, _since: int, _error: str) -> None:
+        told.append(name)
+        if len(told) == 1:
+            raise TemporaryError("the journal's disk is full")
+
+    watch = Watch(trouble, failures=2)
+    outbox = Outbox(
+        bench.alerts,
+        bench.folder / "outbox.db",
+        [channel(server)],
+        bench.clock,
+        bench.telemetry,
+        watch,
+    )
+    task = asyncio.create_task(outbox.run())
+    bench.say(move("a"))
+    await bench.pass_time(60)
+    assert not task.done()
+    assert told == ["ops", "ops"]
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    outbox.close()
 
 
 async def test_every_failure_passes_and_everything_arrives(
@@ -284,10 +337,11 @@ async def test_the_budget_holds_through_a_restart_and_nothing_is_lost(
     async with bench.running(channel(server)):
         bench.say(*(move(f"y{n}") for n in range(100)), *(move(f"r{n}", level=4) for n in range(3)))
         await bench.pass_time(10)
-    async with bench.running(channel(server)):
+    async with bench.running(channel(server)) as outbox:
         bench.say(*(move(f"z{n}") for n in range(50)))
         await bench.pass_time(300)
-    assert counts(bench.folder / "outbox.db") == {}
+        (status,) = outbox.status()
+        assert (status.waiting, status.pending) == (0, 0)
     for at in times:
         assert sum(at <= other < at + 60_000 for other in times) <= 20
     assert [f"meter r{n}" in server.requests[n].json()["title"] for n in range(3)] == [True] * 3
