@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from time import sleep
 
 import numpy as np
 import pytest
@@ -325,6 +326,25 @@ async def test_a_lost_connection_is_noticed_at_once(
         ups = [up for origin, up in world.states() if origin == "device:s/d"]
         assert ups == [True, False, True]
         believable(world)
+
+
+async def test_a_busy_program_takes_no_meter_for_dead() -> None:
+    """Connecting takes several turns of the loop, each of which may be slow."""
+    loop = asyncio.get_running_loop()
+    turns = 10
+
+    def busy() -> None:
+        nonlocal turns
+        sleep(TIMEOUT)  # the work that keeps this turn
+        turns -= 1
+        if turns:
+            loop.call_soon(busy)
+
+    async with MeterServer([meter()], SystemClock().now) as server:
+        link = Link(parse_connection(server.url(1)).bus, TIMEOUT)
+        busy()
+        assert await link.connect() is None
+        link.close()
 
 
 async def test_a_cancellation_in_the_very_turn_of_the_answer_is_heeded(
