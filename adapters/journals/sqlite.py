@@ -8,6 +8,8 @@ Promises:
 - No read transaction outlives a fetch, so the log can always be checkpointed.
 - Only what every registered consumer has released is deleted, in small steps that ride on the
   transaction of an append.
+- A revision in force is never forgotten: who reads from before the oldest record left gets the
+  revisions that hold there first, each under its number.
 - A release is a hint: it may be lost with the process, and is given again.
 - Several processes may append, read and release at once; SQLite's locks order them.
 - A file that turns out to be damaged, or was taken away while in use, accepts nothing more: it
@@ -232,7 +234,8 @@ class SqliteJournal:
         rows: list[tuple[int, bytes]] = []
         total = 0
         with self._guarded():
-            cursor = self._connection().execute(
+            connection = self._connection()
+            cursor = connection.execute(
                 "SELECT seq, body FROM record WHERE seq > ? ORDER BY seq", (after,)
             )
             with contextlib.closing(cursor):
@@ -241,6 +244,10 @@ class SqliteJournal:
                     total += len(body)
                     if total >= max_bytes:
                         break
+            if not rows or rows[0][0] > after + 1:
+                until = rows[0][0] if rows else 2**62
+                query = "SELECT seq, body FROM revision WHERE seq > ? AND seq < ? ORDER BY seq"
+                rows = connection.execute(query, (after, until)).fetchall() + rows
         return rows
 
     def _keep_corrupt(self, seq: int, reason: str) -> None:

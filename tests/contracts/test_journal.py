@@ -132,9 +132,13 @@ class JournalMachine(RuleBasedStateMachine):
             (seq, entry) for seq, entry in self.model if seq > after and seq not in self.damaged
         ]
         trimmed_up_to = self._trim_bound()
+        anything = bool(got)
+        while got and got[0][0] <= trimmed_up_to and isinstance(got[0][1], Revision):
+            seq, revision = got.pop(0)  # in force, though the records around it may be gone
+            assert same(revision, dict(self.model)[seq])
         kept = [seq for seq, _ in expected if seq > trimmed_up_to]
         if kept:
-            assert got, "something is there, so something is returned"
+            assert anything, "something is there, so something is returned"
         firsts = [seq for seq, _ in expected]
         if got:
             start = firsts.index(got[0][0])
@@ -450,3 +454,19 @@ def test_a_truncated_journal_keeps_its_beginning(tmp_path: Path) -> None:
     assert kept == held[: len(kept)]
     last = journal.append([Tick(7)])
     assert journal.read(last - 1) == [(last, Tick(7))]
+
+
+def test_a_reader_that_begins_anew_gets_the_revisions_in_force(journal: SqliteJournal) -> None:
+    old, new = (Revision(at, "registry", f"d{at}", {"a.toml": "x"}) for at in (1, 2))
+    rules = Revision(3, "rules", "r", {"b.toml": "y"})
+    last = journal.append([old, rules, new, *[Tick(at) for at in range(20)]])
+    journal.release("judge", last - 1)
+    journal.append([Tick(99)])
+    assert journal.first() == last
+    found = [(2, rules), (3, new), (last, Tick(19)), (last + 1, Tick(99))]
+    assert journal.read(0) == found
+    assert journal.read(2) == found[1:]
+    assert journal.read(3) == found[2:]
+    journal.release("judge", last + 1)
+    journal.append([])
+    assert journal.read(0) == found[:2], "though no record is left"
