@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -20,8 +20,9 @@ from adapters.sources.payload import PayloadDecoder
 from adapters.stores.archive import REPLAYED
 from adapters.stores.archive_reader import ArchiveReader
 from collector.alerts import LEVEL_LABELS, Alert, Level
-from collector.model import Batch, Entry, Mark, Quality, Segments
+from collector.model import Batch, Entry, Mark, Quality, Segments, concat
 from collector.normalise import normalise
+from collector.records import CorruptRecordError, decode
 from collector.registry import table
 from collector.telemetry import Telemetry
 from meterwatch.decode import Numbering
@@ -31,6 +32,7 @@ from meterwatch.transfer import span
 from rules.replay import replay
 
 REPLAYABLE: Final = "mqtt-json"
+AS_BATCH: Final = "batch-record"
 
 
 def replay_refused(folder: Path) -> str:
@@ -52,25 +54,47 @@ def replay_refused(folder: Path) -> str:
         origins = reader.origin_names()
         rows = taken = 0
         for row in reader.refused(limit=100_000):
-            gateway = _gateway(row.kind, origins[row.origin])
-            if row.replayed or gateway is None:
+            if row.replayed:
                 continue
-            topic = f"meterwatch/v1/{gateway}/readings"
-            messages = [(topic, sample, at) for at, sample in reader.refused_samples(row.id)]
-            decoded = decoder.decode_many(messages)
-            if decoded.refusals or not len(decoded.batch):
+            samples = reader.refused_samples(row.id)
+            if row.kind == AS_BATCH:
+                batch = _batch(samples)
+            else:
+                batch = _decoded(decoder, _gateway(row.kind, origins[row.origin]), samples)
+            if not len(batch):
                 continue  # not mended yet: it stays as it is
             now = time.time_ns() // 1_000_000
             mark: Entry = Mark(now, REPLAYED, str(row.id), row.first, row.last)
-            journal.append([normalise(decoded.batch, points), mark])
+            journal.append([normalise(batch, points), mark])
             rows += 1
-            taken += len(decoded.batch)
+            taken += len(batch)
     finally:
         reader.close()
         journal.close()
     return (
         f"{taken} readings of {rows} refusals taken in; what is left: meterwatch refused {folder}"
     )
+
+
+def _decoded(
+    decoder: PayloadDecoder, gateway: str | None, samples: Sequence[tuple[int, bytes]]
+) -> Batch:
+    """What payloads bring now; empty when anything of them is refused still."""
+    if gateway is None:
+        return Batch.empty()
+    topic = f"meterwatch/v1/{gateway}/readings"
+    decoded = decoder.decode_many([(topic, sample, at) for at, sample in samples])
+    return Batch.empty() if decoded.refusals else decoded.batch
+
+
+def _batch(samples: Sequence[tuple[int, bytes]]) -> Batch:
+    """Readings on which the program failed between source and journal, as they were kept; empty
+    when one of them was too long to be kept whole."""
+    try:
+        found = [decode(sample) for _, sample in samples]
+    except CorruptRecordError:
+        return Batch.empty()
+    return concat([entry for entry in found if isinstance(entry, Batch)])
 
 
 def _gateway(kind: str, origin: str) -> str | None:

@@ -7,11 +7,17 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from adapters.journals.sqlite import SqliteJournal
+from adapters.stores.archive import Archive
+from collector.model import Batch, Mark, Reason, Refusal
+from collector.records import encode
+from collector.telemetry import Telemetry
 from meterwatch.cli import app
 from meterwatch.decode import Numbering
 from tests.campaigns.kill import journal_last
@@ -20,6 +26,7 @@ from tests.campaigns.traffic import Sent, Traffic, write_fleet
 from tests.programs import RunningProgram, eventually
 from tests.servers import Mosquitto, free_port
 
+T0 = 1_795_305_600_000
 SETTINGS = """\
 [program]
 zone = "Asia/Tianshui"
@@ -249,6 +256,29 @@ def test_what_a_gateway_sent_before_it_was_entered_is_taken_in_after(ran: Path) 
         encoding="utf-8",
     )
     assert "1 readings of 1 refusals taken in" in _output(["refused", str(ran), "--replay"])
+
+
+def test_readings_on_which_the_program_failed_are_taken_in_later(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path / "fleet", 1883)
+    data = fleet / "data"
+    name = "plant-1/meter-0/energy.active.import/raw"
+    with closing(SqliteJournal(data / "journal.db", Telemetry())) as journal:
+        (point,) = journal.point_ids([name]).tolist()
+        (origin,) = journal.origin_ids(["gateway:gw-1"]).tolist()
+        kept = Batch.of([point] * 2, [T0, T0 + 1], [1.0, 2.0], origin=origin)
+        cut = encode(kept)[:-1]
+        for detail, sample in (("whole", encode(kept)), ("cut", cut)):
+            refusal = Refusal(T0, origin, Reason.PROGRAM_FAULT, detail, 2, "batch-record", sample)
+            journal.append([refusal])
+        with closing(Archive(data / "archive.db", journal, Telemetry())) as archive:
+            archive.apply(journal.read(0))
+            archive.commit()
+    assert "2 readings of 1 refusals taken in" in _output(["refused", str(fleet), "--replay"])
+    with closing(SqliteJournal(data / "journal.db", Telemetry())) as journal:
+        batch, mark = (entry for _, entry in journal.read(2))
+    assert isinstance(batch, Batch)
+    assert (batch.time.tolist(), batch.value.tolist()) == ([T0, T0 + 1], [1.0, 2.0])
+    assert isinstance(mark, Mark)
 
 
 def test_replay_says_what_the_judge_said(ran: Path) -> None:
