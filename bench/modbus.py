@@ -49,7 +49,7 @@ PROFILE = Profile(
     {},
 )
 
-TURNS = 2
+TURNS = 4
 
 
 class NullIntake:
@@ -181,6 +181,7 @@ def measure(urls: Sequence[str], seconds: float) -> dict[str, object]:
         "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "pymodbus_alone": alone.figures(),
         "of_pymodbus": round(own.polls / own.wall / (alone.polls / alone.wall), 2),
+        "of_pymodbus_by_cpu": round(alone.cpu / alone.polls / (own.cpu / own.polls), 2),
     }
 
 

@@ -147,6 +147,8 @@ class Link:
         self._numbered = bus.framing is Framing.TCP
         self._answer: asyncio.Future[ModbusPDU] | None = None
         """What the open question waits for; an exception in it: there will be no answer."""
+        self._deadline = 0.0
+        self._watch: asyncio.TimerHandle | None = None
         self._silences = 0
         self._owed: dict[int, deque[int]] = {}
         # 3.5 characters of silence end an RTU frame, and 1.75 ms from 19200 baud upwards
@@ -192,6 +194,9 @@ class Link:
         return await self._ask(unit, block)
 
     def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -249,7 +254,6 @@ class Link:
         if not self.connected:
             return Failure(What.LOST, self.bus.place)
         request = _REQUESTS[block.function](address=block.address, count=block.count, dev_id=unit)
-        waiting = loop.call_later(self.timeout, self._give_up, TimeoutError())
         try:
             answer = await self._sent(loop, request)
         except TimeoutError:
@@ -262,7 +266,6 @@ class Link:
             raise
         finally:
             self._answer = None
-            waiting.cancel()
         if self._pause:
             self._quiet_from = loop.time()
         self._silences = 0
@@ -276,8 +279,21 @@ class Link:
         request.transaction_id = manager.getNextTID()
         manager.recv_buffer = b""
         self._answer = manager.response_future = loop.create_future()
+        self._deadline = loop.time() + self.timeout
+        if self._watch is None:
+            self._watch = loop.call_at(self._deadline, self._look, loop)
         manager.pdu_send(request)
         return self._answer
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Is the answer overdue? One timer for many questions: most are answered long before."""
+        self._watch = None
+        if self._answer is None:
+            return
+        if loop.time() < self._deadline:
+            self._watch = loop.call_at(self._deadline, self._look, loop)
+        else:
+            self._give_up(TimeoutError())
 
     def _checked(self, unit: int, block: Block, answer: Any) -> bytes | Failure:
         if self._numbered and answer.transaction_id == 0:
