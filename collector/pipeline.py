@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from collector.errors import ConfigurationError, MeterwatchError, TemporaryError
-from collector.model import Batch, Entry, Refusal, SourceState, Tick, concat
+from collector.model import Batch, Entry, Reason, Refusal, SourceState, Tick, concat
 from collector.ports import Delivery, Fold, Journal, Urgency
 from collector.records import encode
 from collector.telemetry import Telemetry
@@ -181,7 +181,7 @@ class IntakeLoop:
         return Refusal(
             time=int(batch.segments.received[0]),
             origin=int(batch.segments.origin[0]),
-            reason="program-fault",
+            reason=Reason.PROGRAM_FAULT,
             detail=f"the program failed on these readings: {fault!r}",
             count=len(batch),
             kind="batch-record",

@@ -139,7 +139,14 @@ def folds(program: Program) -> dict[str, Callable[[], Fold]]:
             retention_days=settings.archive.retention_days,
             reset=reset,
         ),
-        "account": lambda: Books(data / "books.db", journal, parse, reset=reset),
+        "account": lambda: Books(
+            data / "books.db",
+            journal,
+            parse,
+            reset=reset,
+            history_days=settings.archive.retention_days,
+            telemetry=program.telemetry,
+        ),
         "judge": lambda: Judge(
             data / "alerts.db",
             journal,
