@@ -38,7 +38,7 @@ from meterwatch.http_status import HttpStatus
 FOLDS: Final = ("archive", "account", "judge")
 ROOMS: Final = ("intake", *FOLDS)
 DRAIN_SECONDS: Final = 10.0
-MAX_BYTES: Final = {"archive": 16 << 20}
+MAX_BYTES: Final = {"archive": 8 << 20}
 """Of journal taken at once: larger commits cost the archive less, and nobody waits for it."""
 WATCH_SECONDS: Final = 2.0
 SETTLE_SECONDS: Final = 0.2

@@ -4,19 +4,23 @@ and somebody is told."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import shutil
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from adapters.stores.archive_reader import ArchiveReader
+from collector.model import Tick
+from collector.telemetry import Telemetry
+from meterwatch.app import Program
+from meterwatch.clock import SystemClock
 from tests.campaigns import kill
 from tests.campaigns.sending import Sender
 from tests.campaigns.traffic import Sent, write_fleet
@@ -324,6 +328,14 @@ def rubbish(chance: random.Random) -> Iterator[tuple[str, bytes]]:
         yield "meterwatch/v1//readings", b"{}"
 
 
+def peak_rss(pid: int) -> int:
+    """Bytes of memory that the process held at most so far."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError("no VmHWM")
+
+
 def test_rubbish_at_rate_is_bounded_and_harms_no_neighbour(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
@@ -339,7 +351,7 @@ def test_rubbish_at_rate_is_bounded_and_harms_no_neighbour(
         throwing.join()
         send(broker.port, after := messages(300, seed=8))
         eventually(lambda: stored(fleet) >= readings([*sent, *after]), "the good ones are stored")
-        peak = psutil.Process(program.process.pid).memory_info().rss
+        peak = peak_rss(program.process.pid)
         assert program.stop() == 0, program.tail()
         assert len(program.log) < 100, "not a line for each"
     assert peak < 300 << 20
@@ -387,3 +399,106 @@ def test_readings_from_1970_and_2099_poison_nothing(tmp_path: Path, broker: Mosq
         assert program.stop() == 0
     assert kill.books(calm) == kill.books(fleet)
     assert {row[0] for row in kill.alerts(calm)} <= {row[0] for row in kill.alerts(fleet)}
+
+
+# --- the journal's bound, and clocks -----------------------------------------------------------
+
+
+def test_a_blocked_fold_fills_the_journal_to_its_bound_and_no_further(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """Late data is refused first, then what is pushed; nothing is acknowledged that is not kept,
+    and when the fold works again everything comes in."""
+    fleet = write_fleet(tmp_path / "fleet", broker.port)
+    settings = fleet / "meterwatch.toml"
+    settings.write_text(settings.read_text() + "[journal]\nmax_mb = 16\n")
+    port = listen(fleet)
+    so_far: list[Sent] = []
+    session(fleet, broker.port, messages(30), so_far)
+    archive = fleet / "data" / "archive.db"
+    copy = tmp_path / "copy.db"
+    shutil.copy(archive, copy)
+    garble(archive)
+    big = [Sent("meterwatch/v1/gw-0/readings", _rows_nobody_knows(n), []) for n in range(5000)]
+    seen: list[str] = []
+    with RunningProgram(fleet) as program, Sender(broker.port) as sender:
+        program.wait_for("source-up")
+        sender.send(big)
+        sender.wait_acknowledged()
+
+        def refuses() -> bool:
+            accepts = str(health(port)[1]["journal"]["accepts"])
+            if accepts not in seen:
+                seen.append(accepts)
+            return accepts.startswith(("poll", "control"))
+
+        eventually(refuses, f"pushed readings are refused: {seen}")
+        sender.send(messages(300))
+        so_far += messages(300)
+        sender.wait_acknowledged()
+        assert health(port)[0] == 503
+        assert (fleet / "data" / "journal.db").stat().st_size < 20 << 20
+        for suffix in ("-wal", "-shm"):
+            Path(f"{archive}{suffix}").unlink(missing_ok=True)
+        shutil.copy(copy, archive)
+        program.wait_for("fold works again")
+        eventually(lambda: health(port)[0] == 200, "all is well again")
+        eventually(lambda: stored(fleet) >= readings(so_far), "what was refused comes again")
+        assert program.stop() == 0, program.tail()
+    assert kill.compare_archive(fleet, so_far) == readings(so_far)
+
+
+def _rows_nobody_knows(number: int) -> bytes:
+    """About 16 KB of readings of a device that is not in the registry."""
+    row = {"device": f"nobody-{number}", "values": {"energy.active.import": 1.0}}
+    return json.dumps({"readings": [row | {"time": at} for at in range(200)]}).encode()
+
+
+class SteppingClock(SystemClock):
+    """The machine's clock, which somebody sets."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+
+    def now(self) -> int:
+        return super().now() + self.offset
+
+
+@pytest.mark.parametrize("step", [-3_600_000, 3_600_000])
+async def test_a_clock_that_is_set_keeps_ticking_and_keeps_everything(
+    tmp_path: Path, broker: Mosquitto, step: int
+) -> None:
+    fleet = write_fleet(tmp_path / "fleet", broker.port)
+    clock = SteppingClock()
+    sent = messages(600)
+    program = Program(fleet, clock, Telemetry())
+    stopping = asyncio.Event()
+    running = asyncio.create_task(program.run(stopping))
+    await program.started.wait()
+
+    async def later(condition: Callable[[], object], what: str) -> None:
+        await asyncio.to_thread(eventually, condition, what)
+
+    def ticks() -> list[int]:
+        found = program.journal.read(max(0, program.journal.last() - 50))
+        return [entry.time for _, entry in found if isinstance(entry, Tick)]
+
+    await later(lambda: program.intake.sources, "the source is up")
+    await asyncio.to_thread(send, broker.port, sent[:300])
+    await later(lambda: stored(fleet) >= readings(sent[:300]), "the first half is stored")
+    clock.offset = step
+    await later(
+        lambda: sum(abs(at - clock.now()) < 60_000 for at in ticks()) >= 3, "it goes on ticking"
+    )
+    if step > 0:  # set forward and back again
+        clock.offset = 0
+        await later(
+            lambda: sum(abs(at - clock.now()) < 60_000 for at in ticks()[-3:]) == 3, "again"
+        )
+    await asyncio.to_thread(send, broker.port, sent[300:])
+    await later(lambda: stored(fleet) >= readings(sent), "the second half is stored")
+    assert all(fold.healthy for fold in program.folds.values())
+    stopping.set()
+    await running
+    if step > 0:
+        assert kill.compare_archive(fleet, sent) == readings(sent)
