@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from collector.errors import ConfigurationError, Fault
 from collector.profile import Profile
-from collector.registry import Registry, read_registry
+from collector.registry import Registry
+from collector.registry_text import read_registry
 from collector.settings import parse_settings
 
 RuleCheck = Callable[[Mapping[str, str], Registry | None], Sequence[Fault]]

@@ -1,8 +1,8 @@
-"""The registry: all sites, lines, places, devices and gateways, from given text.
+"""The registry: all sites, lines, places, devices and gateways, as values.
 
-Pure: text in, ``Registry`` or *all* faults out; no file is opened here. A registry is immutable;
-a change is a new one. ``PointTable`` is the registry seen from a reading: arrays by stable
-point id, for vectorised work.
+A registry is immutable; a change is a new one (``registry_text`` reads one from its files).
+``PointTable`` is the registry seen from a reading: arrays by stable point id, for vectorised
+work.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from collector.errors import ConfigurationError, Fault
-from collector.model import Ids, Mask, Times, Values
+from collector.model import Ids, Mask, Values
 from collector.profile import Profile
 from collector.quantities import KINDS, quantities
 
@@ -202,39 +201,6 @@ Identify = Callable[[Sequence[str]], Ids]
 """Stable ids for names, in their order (``Journal.point_ids``)."""
 
 
-def parse_registry(files: Mapping[str, str], profiles: Mapping[str, Profile]) -> Registry:
-    """The registry in ``files`` (name -> text, one site each).
-
-    Raises ``ConfigurationError`` with *every* fault of every file, sorted. The profile ``push``
-    is known without being given.
-    """
-    registry, faults = read_registry(files, profiles)
-    if faults:
-        raise ConfigurationError(faults)
-    return registry
-
-
-def read_registry(
-    files: Mapping[str, str], profiles: Mapping[str, Profile]
-) -> tuple[Registry, list[Fault]]:
-    """As :func:`parse_registry`; what could be read, beside the faults."""
-    # These build on the values above; here, so that this page stays the one to import.
-    from collector.registry_reader import read_files  # noqa: PLC0415  # see above
-    from collector.services import points_of  # noqa: PLC0415  # see above
-
-    entries = read_files(files)
-    points = points_of(entries, profiles)
-    registry = Registry(
-        sites=entries.sites,
-        lines=entries.lines,
-        places=entries.places,
-        devices={key: entry.device for key, entry in entries.devices.items()},
-        gateways=entries.gateways,
-        points=points,
-    )
-    return registry, sorted(set(entries.faults))
-
-
 def table(registry: Registry, identify: Identify) -> PointTable:
     """The registry seen from a reading. ``identify`` gives the stable ids; apply
     :func:`renames` to the dictionary first, so that a renamed point keeps its own."""
@@ -278,27 +244,3 @@ def ratio_of(device: Device, quantity: str, profile: Profile | None) -> float:
 def renames(registry: Registry) -> list[tuple[str, str]]:
     """(former name, name) of every point that had another, in order of names."""
     return [(old, point.name) for point in registry.points for old in point.formerly]
-
-
-__all__ = [
-    "COUNTER",
-    "FOREVER",
-    "GAUGE",
-    "STATE",
-    "Device",
-    "Gateway",
-    "Identify",
-    "Line",
-    "Place",
-    "Point",
-    "PointTable",
-    "Registry",
-    "Service",
-    "Site",
-    "Times",
-    "parse_registry",
-    "ratio_of",
-    "read_registry",
-    "renames",
-    "table",
-]

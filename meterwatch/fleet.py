@@ -22,7 +22,8 @@ from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.model import Revision
 from collector.profile import PUSH, Profile, parse_profile, push_profile
 from collector.quantities import quantities
-from collector.registry import Registry, parse_registry
+from collector.registry import Registry
+from collector.registry_text import parse_registry
 from collector.settings import Settings, parse_settings
 from rules.ruleset import RuleSet, parse_rules
 

@@ -14,7 +14,8 @@ import pytest
 from adapters.profiles import load_profiles
 from adapters.sources.payload import PayloadDecoder
 from collector.normalise import normalise
-from collector.registry import parse_registry, table
+from collector.registry import table
+from collector.registry_text import parse_registry
 from tests.adapters.pushed import Origins
 from tests.servers import Mosquitto
 

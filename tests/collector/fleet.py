@@ -6,7 +6,8 @@ from pathlib import Path
 
 from collector.errors import ConfigurationError, Fault
 from collector.profile import Measured, Profile, Register
-from collector.registry import Registry, parse_registry
+from collector.registry import Registry
+from collector.registry_text import parse_registry
 
 DATA = Path(__file__).parent / "data"
 

@@ -24,11 +24,10 @@ from collector.registry import (
     GAUGE,
     STATE,
     Device,
-    parse_registry,
-    read_registry,
     renames,
     table,
 )
+from collector.registry_text import parse_registry, read_registry
 from tests.collector.fleet import PROFILES, SITE, faults, parsed, texts
 
 
