@@ -50,10 +50,12 @@ MOST_DOWN: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run, beside what the fleet folder says. ``journal`` are keyword arguments of the
-    journal that only a test changes."""
+    """How to run, beside what the fleet folder says. ``listen``: instead of the settings' own, so
+    that each of several programs on one folder shows its health. ``journal`` are keyword
+    arguments of the journal that only a test changes."""
 
     only: frozenset[str] = frozenset(ROOMS)
+    listen: str | None = None
     journal: Mapping[str, Any] = field(default_factory=dict)
     linger: Mapping[str, float] = field(
         default_factory=lambda: {"archive": 0.5, "account": 0.5, "judge": 0.05}
@@ -170,7 +172,8 @@ class Program:
             ]
             tasks.append(asyncio.create_task(self._tick(), name="tick"))
             tasks.append(asyncio.create_task(self._watch(), name="watch"))
-        listen = self.fleet.settings.program.listen
+        told = self.options.listen
+        listen = self.fleet.settings.program.listen if told is None else told
         if listen:
             await self._listen(listen)
 
@@ -181,13 +184,13 @@ class Program:
         host, _, port = listen.rpartition(":")
         try:
             await http.start(host, int(port))
-        except OSError as fault:
+        except (OSError, ValueError, OverflowError) as fault:
             self.telemetry.event(
                 "metrics and health are not served",
                 level="error",
                 listen=listen,
-                reason=fault.strerror or str(fault),
-                todo="change listen in meterwatch.toml, or stop what uses the port",
+                reason=getattr(fault, "strerror", None) or str(fault),
+                todo="change listen in meterwatch.toml, give --listen, or stop what uses the port",
             )
             return
         self.http = http

@@ -93,6 +93,9 @@ def run(
         list[Room] | None,
         typer.Option(help="only this part of it; repeat for several (one process each is fine)"),
     ] = None,
+    listen: Annotated[
+        str | None, typer.Option(help="HOST:PORT of /metrics and /healthz, for this process")
+    ] = None,
 ) -> None:
     """Read, keep and judge, until Ctrl-C."""
     from collector.telemetry import Telemetry
@@ -105,7 +108,8 @@ def run(
         rooms = frozenset(room.value for room in only) if only else frozenset(ROOMS)
 
         async def main() -> None:
-            program = Program(folder, SystemClock(), Telemetry(), Options(only=rooms))
+            options = Options(only=rooms, listen=listen)
+            program = Program(folder, SystemClock(), Telemetry(), options)
             await run_until_signal(program)
 
         asyncio.run(main())

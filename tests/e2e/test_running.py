@@ -99,9 +99,11 @@ def test_four_processes_come_to_the_same_as_one(tmp_path: Path) -> None:
         fleet = write_fleet(tmp_path / "four", broker.port)
         with ExitStack() as stack:
             running = {}
+            ports = {room: free_port() for room in ROOMS}
 
             def start(room: str) -> None:
-                program = RunningProgram(fleet, "--only", room)
+                arguments = ("--only", room, "--listen", f"127.0.0.1:{ports[room]}")
+                program = RunningProgram(fleet, *arguments)
                 running[room] = stack.enter_context(program)
 
             start("intake")
@@ -115,6 +117,8 @@ def test_four_processes_come_to_the_same_as_one(tmp_path: Path) -> None:
             eventually(lambda: stored(fleet) >= readings(sent), "all is stored")
             for room in ROOMS:
                 running[room].wait_for("running")
+                status, told = health(ports[room])
+                assert (status, list(told["folds"])) == (200, [room] if room != "intake" else [])
                 assert running[room].stop() == 0, running[room].tail()
                 assert not [line for line in running[room].log if "rror" in line]
     with Mosquitto(tmp_path / "broker-2") as broker:
