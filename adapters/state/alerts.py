@@ -247,7 +247,9 @@ class AlertsReader:
 
     def alert(self, name: str) -> Alert | None:
         """One alert by its id, or by an unambiguous beginning of it."""
-        rows = self._query("SELECT * FROM alert WHERE id GLOB ? LIMIT 2", (f"{name}*",))
+        rows = self._query(
+            "SELECT * FROM alert WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2", (name,)
+        )
         return Alert(*rows[0]) if len(rows) == 1 else None
 
     def pending(self) -> list[Pending]:

@@ -224,6 +224,10 @@ def test_alerts_are_listed_and_a_mark_reaches_the_journal(ran: Path) -> None:
         app, ["alerts", "close", str(ran), "zz", "--who", "x", "--note", "y"]
     )
     assert unknown.exit_code == 1
+    wild = CliRunner().invoke(
+        app, ["alerts", "close", str(ran), f"{first[:4]}*", "--who", "x", "--note", "y"]
+    )
+    assert wild.exit_code == 1, "an id is typed, not guessed at"
     assert "no" in unknown.stderr
 
 
