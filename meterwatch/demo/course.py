@@ -7,6 +7,7 @@ what shows here is committed. ``look`` is asked a few times a second and returns
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,14 @@ class Readers:
     """The files of a running program, opened. Raises ``TemporaryError`` while one is not there."""
 
     def __init__(self, data: Path) -> None:
-        self.alerts = AlertsReader(data / "alerts.db")
-        self.books = BooksReader(data / "books.db")
-        self.archive = ArchiveReader(data / "archive.db")
+        with ExitStack() as opened:  # closes what is open if one is not there yet
+            self.alerts = opened.enter_context(closing(AlertsReader(data / "alerts.db")))
+            self.books = opened.enter_context(closing(BooksReader(data / "books.db")))
+            self.archive = opened.enter_context(closing(ArchiveReader(data / "archive.db")))
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
-        self.alerts.close()
-        self.books.close()
-        self.archive.close()
+        self._opened.close()
 
 
 class Course:

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from adapters.state.books_reader import Oddity
 from collector.accounts.counters import Kind
+from collector.errors import TemporaryError
 from collector.model import Reason
 from collector.telemetry import Telemetry
 from meterwatch.app import Program
@@ -258,8 +259,9 @@ class Demo:
 
 
 async def _readers(program: Program, task: asyncio.Task[None]) -> Readers:
-    """The program's files, as soon as its folds have made them: a fold has its tables before it
-    tells the journal how far it is."""
-    while not set(program.folds) <= set(program.journal.consumers()):
-        await alongside(task, asyncio.sleep(0.02))
-    return Readers(program.data)
+    """The program's files, as soon as its folds have made them, each its own."""
+    while True:
+        try:
+            return Readers(program.data)
+        except TemporaryError:
+            await alongside(task, asyncio.sleep(0.02))
