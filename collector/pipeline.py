@@ -30,6 +30,9 @@ from collector.telemetry import Telemetry
 
 MAX_ROWS = 65_536
 """Readings in one journal record at most."""
+MAX_SAID_BYTES = 1 << 20
+"""Bytes of refusals and the like in one group, about: the journal's bound is looked at between
+groups only."""
 BUSY_ROWS = 2_000
 """A turn this large means load: the next one lingers, so that folds get fewer, larger batches."""
 
@@ -124,14 +127,15 @@ class IntakeLoop:
         """One group: admit, normalise, append, answer. Returns its readings."""
         lowest = self._journal.pressure()
         admitted: list[Delivery] = []
-        rows = 0
-        while self._queue and rows < MAX_ROWS:
+        rows = said = 0
+        while self._queue and rows < MAX_ROWS and said < MAX_SAID_BYTES:
             delivery = self._queue.popleft()
             if delivery.urgency < lowest:
                 self._refuse(delivery)
                 continue
             admitted.append(delivery)
             for entry in delivery.entries:
+                said += len(entry.sample) if isinstance(entry, Refusal) else 0
                 if isinstance(entry, SourceState):
                     self.sources[entry.origin] = entry
             rows += len(delivery.batch) if delivery.batch is not None else 0

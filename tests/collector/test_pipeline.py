@@ -260,3 +260,27 @@ def test_a_fold_goes_round_an_entry_that_breaks_it(
     assert file["sum"] == sum(range(10)) - 4
     assert telemetry.value("fold_entries_skipped", fold="sum") == 1
     assert loop.healthy
+
+
+def test_refusals_respect_the_bound_too(tmp_path: Path, telemetry: Telemetry) -> None:
+    """However many wait at once: a flood of what nobody can use must not fill the disk."""
+    journal = SqliteJournal(tmp_path / "journal.db", telemetry, max_bytes=16 << 20)
+    journal.register(["archive"])
+    intake = IntakeLoop(journal, lambda batch: batch, telemetry)
+    answers: list[bool] = []
+    for number in range(4000):
+        refusal = Refusal(number, 0, "unknown-device", "x", 1, "mqtt-json", b"r" * 16_000)
+        intake.submit(
+            Delivery(
+                None,
+                Urgency.PUSH,
+                entries=[refusal],
+                synced=lambda: answers.append(True),
+                refused=lambda: answers.append(False),
+            )
+        )
+    intake.start()
+    intake.stop()
+    assert journal.live_bytes() < 17 << 20
+    assert len(journal.read(0, 1 << 30)) == answers.count(True)
+    assert len(answers) == 4000, "all are answered, one way or the other"
