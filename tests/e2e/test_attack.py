@@ -433,8 +433,8 @@ def test_a_blocked_fold_fills_the_journal_to_its_bound_and_no_further(
             return accepts.startswith(("poll", "control"))
 
         eventually(refuses, f"pushed readings are refused: {seen}")
-        sender.send(messages(300))
-        so_far += messages(300)
+        so_far += (good := messages(300))
+        sender.send(good)
         sender.wait_acknowledged()
         assert health(port)[0] == 503
         assert (fleet / "data" / "journal.db").stat().st_size < 20 << 20
