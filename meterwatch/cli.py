@@ -285,6 +285,31 @@ def alerts_close(folder: Folder, alert: Alert, who: Who, note: Note) -> None:
     _mark(folder, "close", alert, who, note)
 
 
+class Level(StrEnum):
+    quarter = "15m"
+    hour = "hour"
+    day = "day"
+    month = "month"
+
+
+@app.command()
+def books(
+    folder: Folder,
+    level: Annotated[Level, typer.Option(help="width of a line")] = Level.day,
+    point: Annotated[
+        list[str] | None, typer.Option(help="point name or its beginning; default: all")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="ISO date or time")] = None,
+    end: Annotated[str | None, typer.Option(help="exclusive")] = None,
+    lang: Lang = Language.en,
+) -> None:
+    """What each counter used, how much of it was measured, and what was odd."""
+    from meterwatch.usage import print_books
+
+    with _told():
+        print_books(folder, level.value, point or [], start, end, lang.value)
+
+
 @app.command()
 def replay(
     folder: Folder,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +120,11 @@ class BooksReader:
     def points(self) -> dict[int, str]:
         """Names of all counters that were ever in the registry, by id."""
         return dict(self._db.execute("SELECT id, name FROM point ORDER BY id").fetchall())
+
+    def zone(self, point: int) -> ZoneInfo:
+        """In which zone the point's days begin; UTC for an unknown point."""
+        row = self._db.execute("SELECT zone FROM point WHERE id = ?", (point,)).fetchone()
+        return ZoneInfo(row[0] if row else "UTC")
 
     def buckets(self, point: int, level: str, start: int, end: int) -> Spans:
         """The spans of ``level`` (``15m hour day month``) that meet ``[start, end)``, whole.
