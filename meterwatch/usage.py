@@ -86,4 +86,4 @@ def _spans(
         if np.isnan(amount) or not measured + estimated:
             continue
         begin = datetime.fromtimestamp(at / 1000, zone).strftime(LEVELS[level])
-        yield f"  {begin}  {amount:>14,.2f} {unit}  {_MEASURED[lang == 'zh']} {measured:.0%}"
+        yield f"  {begin}  {amount:>14,.2f} {unit}  {_MEASURED[lang == 'zh']} {measured:.1%}"

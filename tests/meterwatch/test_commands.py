@@ -210,6 +210,17 @@ def test_status_tells_which_sources_are_up_since_when_or_why_not(ran: Path, tmp_
         assert program.stop() == 0
 
 
+def test_books_are_shown_by_span_and_point_in_both_languages(ran: Path) -> None:
+    days = _output(["books", str(ran)])
+    assert days.count("Active energy, imported") == 12, "twelve meters"
+    assert days.count("kWh  measured") >= 12
+    quarters = _output(["books", str(ran), "--level", "15m", "--point", "plant-1/meter-2/"])
+    assert quarters.count("plant-1/meter-2") == 1
+    assert "plant-1/meter-1" not in quarters
+    assert "实测" in _output(["books", str(ran), "--lang", "zh"])
+    assert "nothing" in _output(["books", str(ran), "--start", "2001-01-01", "--end", "2001-02-01"])
+
+
 def test_alerts_are_listed_and_a_mark_reaches_the_journal(ran: Path) -> None:
     every = _output(["alerts", "list", str(ran), "--all"])
     assert "jump" in every
