@@ -39,7 +39,7 @@ class MqttSettings:
     session_expiry: int = 30 * 86400
     """Seconds for which the broker keeps what came while we were away (MQTT 5)."""
     max_unsynced_bytes: int = 64 << 20
-    max_unsynced_readings: int = 1_000_000
+    max_unsynced_readings: int = 250_000
     max_message_bytes: int = 1 << 20
     broker_config: str = ""
     first_wait: float = 0.5
