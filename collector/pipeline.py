@@ -401,7 +401,7 @@ class FoldLoop:
                 fold.commit()
             except (TemporaryError, ConfigurationError, OSError, MemoryError):
                 raise  # the machine's fault, or the file's: this entry is as good as any
-            except Exception as fault:
+            except Exception as fault:  # raised again, after the entry was noted
                 self._skip.add(seq)
                 self._telemetry.count("fold_entries_skipped", fold=self.name)
                 self._telemetry.event(
