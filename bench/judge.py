@@ -140,7 +140,7 @@ def main() -> None:
     engine_us = timed(crossing, alone.apply)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "alerts.db"
-        judge = Judge(path, OneJournal(), lambda: engine(registry, ruleset))  # type: ignore[arg-type] one journal, no more
+        judge = Judge(path, OneJournal(), lambda: engine(registry, ruleset))  # type: ignore[arg-type]  # one
 
         def turn(seq: int, entry: Entry) -> None:
             judge.apply([(seq, entry)])
