@@ -84,7 +84,8 @@ $(DEMO): requirements-demo.lock pyproject.toml | $(BIN)/python
 # them say so; nothing else depends on them.
 servers:
 	@export $(WITH_SERVERS); missing=; \
-	for need in mosquitto:mosquitto mosquitto_sub:mosquitto-clients strace:strace; do \
+	for need in mosquitto:mosquitto mosquitto_sub:mosquitto-clients strace:strace \
+			victoria-metrics:victoria-metrics influxd:influxdb; do \
 		command -v $${need%%:*} >/dev/null 2>&1 || missing="$$missing $${need#*:}"; \
 	done; \
 	[ -z "$$missing" ] && exit 0; \
