@@ -1,0 +1,1 @@
+"""Feeding external databases: readings by a fold, everything else by statements."""
