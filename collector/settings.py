@@ -1,21 +1,22 @@
 """``meterwatch.toml`` as values: the program, its bounds, where readings come from, who is told.
 
 Pure: text in, ``Settings`` or *all* faults out. Secrets are never in the file: it names an
-environment variable (``password_env``) or a file (``password_file``), and :func:`secret` gets
-the text through a reader that is handed in.
+environment variable (``password_env``) or a file (``password_file``); see ``secrets.py``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from collector.errors import ConfigurationError, Fault
 from collector.located import parse
+from collector.projections import ProjectionSettings, parse_projections
 from collector.registry_reader import zone_of
+from collector.secrets import Secret, secret_of
 from collector.sections import NO_SECRETS, Section
 
 LANGUAGES: Final = ("zh", "en")
@@ -23,19 +24,7 @@ LEVELS: Final = {"blue": 1, "yellow": 2, "orange": 3, "red": 4}
 HALF_A_YEAR: Final = 183
 """Days of history that a site must keep (rules for access ends of key energy users)."""
 _LISTEN: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
-_ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """Where a secret is: an environment variable or a file, exactly one; and which line of
-    which file says so."""
-
-    env: str = ""
-    file: str = ""
-    said_in: str = field(default="", compare=False)
-    said_at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,31 +113,7 @@ class Settings:
     archive: ArchiveSettings = ArchiveSettings()
     sources: tuple[SourceSettings, ...] = ()
     notifiers: tuple[NotifierSettings, ...] = ()
-
-
-class ReadSecret(Protocol):
-    """The text of ``name``: an environment variable (``kind`` "env", ``KeyError`` when it is
-    not set) or a file ("file", ``OSError`` when it cannot be read)."""
-
-    def __call__(self, name: str, kind: str, /) -> str: ...
-
-
-def secret(where: Secret, read: ReadSecret) -> str:
-    """The secret's text, without blanks and line ends around it. Raises
-    ``ConfigurationError``, which never holds the text, when there is none."""
-    what, todo = "", ""
-    text = ""
-    try:
-        text = read(where.env, "env") if where.env else read(where.file, "file")
-    except KeyError:
-        what, todo = f"environment variable {where.env} is not set", "set it before the start"
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        what, todo = f"secret file {where.file} cannot be read: {reason}", "mend the file"
-    if text.strip():
-        return text.strip()
-    what = what or f"the secret in {where.env or where.file} is empty"
-    raise ConfigurationError(Fault(where.said_in, where.said_at, what, todo or "fill it in"))
+    projections: tuple[ProjectionSettings, ...] = ()
 
 
 def parse_settings(text: str, file: str) -> Settings:
@@ -160,10 +125,11 @@ def parse_settings(text: str, file: str) -> Settings:
     archive = _archive(whole.section("archive"))
     sources = _sources(whole.sections("source"))
     notifiers = _notifiers(whole.sections("notifier"), program)
+    projections = parse_projections(whole.sections("projection"))
     whole.close()
     if faults:
         raise ConfigurationError(sorted(set(faults)))
-    return Settings(program, journal, archive, sources, notifiers)
+    return Settings(program, journal, archive, sources, notifiers, projections)
 
 
 def _program(section: Section) -> ProgramSettings:
@@ -207,7 +173,7 @@ def _mqtt(section: Section) -> SourceSettings:
     name = section.id("name")
     host, port, tls = _broker(section)
     user = section.text("user")
-    password = _secret(section, "password", required=False)
+    password = secret_of(section, "password", required=False)
     if password is not None and not user:
         section.fault("user", "a password is given without a user", 'add user = "..."')
     files = {key: section.text(key) for key in ("ca_file", "cert_file", "key_file")}
@@ -319,7 +285,7 @@ def _notifiers(
     for section in sections:
         name = section.id("name")
         section.text("kind", required=True, choices=("apprise",))
-        url = _secret(section, "url", required=True)
+        url = secret_of(section, "url", required=True)
         notifier = NotifierSettings(
             name=name,
             url=url or Secret(),
@@ -332,22 +298,3 @@ def _notifiers(
             section.fault("name", f'notifier "{name}" stands twice', "give it another name")
         found[name] = notifier
     return tuple(found.values())
-
-
-def _secret(section: Section, key: str, *, required: bool) -> Secret | None:
-    """``key_env`` or ``key_file``; the secret itself under ``key`` is a fault."""
-    env = section.text(f"{key}_env", pattern=_ENV, form="the name of an environment variable")
-    file = section.text(f"{key}_file")
-    todo = f"use {key}_env or {key}_file"
-    given = [name for name in (f"{key}_env", f"{key}_file") if section.has(name)]
-    if section.has(key):
-        section.fault(key, f"{key} holds a secret: {NO_SECRETS}", todo)
-    elif len(given) > 1:
-        section.fault(given[1], f"both {given[0]} and {given[1]} are given", "keep one of them")
-    elif not given and required:
-        section.fault((), f"{key}_env is missing", todo)
-    elif given and section.data[given[0]] == "":
-        section.fault(given[0], f"{given[0]} is empty", "fill it in")
-    if not env and not file:
-        return None
-    return Secret(env, file, section.file, section.line(given[0]))

@@ -23,7 +23,8 @@ from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.model import Revision
 from collector.ports import Fold, Source
 from collector.registry import PointTable, Registry, table
-from collector.settings import MqttSource, NotifierSettings, Settings, secret
+from collector.secrets import secret
+from collector.settings import MqttSource, NotifierSettings, Settings
 from meterwatch import fleet as fleets
 from meterwatch import logs
 from rules.engine import Engine

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.errors import ConfigurationError, Fault
+from collector.secrets import Secret, secret
 from collector.settings import (
     ArchiveSettings,
     JournalSettings,
@@ -17,10 +18,8 @@ from collector.settings import (
     MqttSource,
     NotifierSettings,
     ProgramSettings,
-    Secret,
     Settings,
     parse_settings,
-    secret,
 )
 from tests.collector.fleet import DATA
 
