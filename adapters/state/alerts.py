@@ -11,18 +11,16 @@ tables, not limits.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
-from adapters.state.foldfile import FoldFile, open_reader
+from adapters.state.alerts_reader import AlertsReader
+from adapters.state.foldfile import FoldFile
 from adapters.state.outbox import OUTBOX_SCHEMA, enqueue
-from collector.alerts import CLOSED, Alert, FoundLate, JudgeEngine, Pending, Transition
+from collector.alerts import CLOSED, Alert, FoundLate, JudgeEngine, Pending
 from collector.model import Batch, Entry
 from collector.ports import Journal
 from collector.telemetry import Telemetry
@@ -212,79 +210,4 @@ def _row(value: Alert | FoundLate | Pending) -> tuple[Any, ...]:
     return _ROWS[type(value)](value)  # dataclasses.astuple copies deeply: 8 times slower
 
 
-def _transition(
-    name: str,
-    alert: str,
-    seq: int,
-    state: str,
-    time: int,
-    level: int,
-    root: str,
-    page: int,
-    data: str,
-) -> Transition:
-    told = msgspec.json.decode(data)
-    return Transition(name, alert, seq, state, time, level, root, bool(page), told)
-
-
-class AlertsReader:
-    """Reads the judge's file beside the judge, from any thread or process.
-
-    Raises ``TemporaryError`` while the file is not there yet.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._connection = open_reader(path)
-
-    def alerts(self, *, active: bool = False, since: int = 0, limit: int = 1_000) -> list[Alert]:
-        """Newest first. ``active``: only those firing; ``since``: fired at or after (UTC ms)."""
-        where = "state = 'firing' AND" if active else ""
-        rows = self._query(
-            f"SELECT * FROM alert WHERE {where} fired >= ? ORDER BY fired DESC, id LIMIT ?",  # noqa: S608 no value in it
-            (since, limit),
-        )
-        return [Alert(*row) for row in rows]
-
-    def alert(self, name: str) -> Alert | None:
-        """One alert by its id, or by an unambiguous beginning of it."""
-        rows = self._query(
-            "SELECT * FROM alert WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2", (name,)
-        )
-        return Alert(*rows[0]) if len(rows) == 1 else None
-
-    def pending(self) -> list[Pending]:
-        """What held at the last snapshot and had not fired, oldest first."""
-        return [Pending(*row) for row in self._query("SELECT * FROM pending ORDER BY started")]
-
-    def found_late(self, *, since: int = 0, limit: int = 1_000) -> list[FoundLate]:
-        """What late data showed, newest first; ``since``: start at or after (UTC ms)."""
-        rows = self._query(
-            "SELECT * FROM found_late WHERE start >= ? ORDER BY start DESC, id LIMIT ?",
-            (since, limit),
-        )
-        return [FoundLate(*row) for row in rows]
-
-    def transitions(
-        self, alert: str = "", *, after: int = 0, limit: int = 10_000
-    ) -> list[Transition]:
-        """In the order they were said; of one alert, or of all after journal entry ``after``."""
-        where = "alert = ? AND" if alert else "'' = ? AND"
-        rows = self._query(
-            "SELECT id, alert, seq, to_state, time, level, root, page, data FROM transition"  # noqa: S608 no value in it
-            f" WHERE {where} seq > ? ORDER BY number LIMIT ?",
-            (alert, after, limit),
-        )
-        return [_transition(*row) for row in rows]
-
-    def counts(self) -> dict[str, int]:
-        """Alerts by state, and ``found_late``: for summaries."""
-        counts = dict(self._query("SELECT state, count(*) FROM alert GROUP BY state"))
-        ((counts["found_late"],),) = self._query("SELECT count(*) FROM found_late")
-        return counts
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        cursor: sqlite3.Cursor = self._connection.execute(sql, values)
-        return cursor.fetchall()
+__all__ = ["AlertsReader", "Judge"]

@@ -147,7 +147,7 @@ class BooksReader:
             rows = self._quarters(point, low, high)
         if not (rows.measured + rows.estimated).sum():
             return None
-        return float(_amounts(np.zeros(len(rows.quarter), np.int64), 1, rows)[0])
+        return float(amounts(np.zeros(len(rows.quarter), np.int64), 1, rows.scale, rows.steps)[0])
 
     def anomalies(
         self, point: int | None = None, start: int = NEVER, end: int = -NEVER
@@ -223,14 +223,15 @@ class _Rows:
     reopened: Times
 
 
-def _amounts(span: npt.NDArray[np.int64], spans: int, rows: _Rows) -> Values:
-    """Sum per span. Steps of one scale are added as integers, then scaled: exact."""
+def amounts(span: npt.NDArray[np.int64], spans: int, scale: Values, steps: Times) -> Values:
+    """Sum per span of rows (columns: ``span scale steps``). Steps of one scale are added as
+    integers, then scaled: exact."""
     amount = np.zeros(spans)
-    for scale in np.unique(rows.scale).tolist():
-        mine = rows.scale == scale
-        steps = np.zeros(spans, np.int64)
-        np.add.at(steps, span[mine], rows.steps[mine])
-        amount += steps * scale
+    for value in np.unique(scale).tolist():
+        mine = scale == value
+        counted = np.zeros(spans, np.int64)
+        np.add.at(counted, span[mine], steps[mine])
+        amount += counted * value
     return amount
 
 
@@ -251,7 +252,7 @@ def _summed(bounds: Times, rows: _Rows, odd: list[tuple[int, int, int]]) -> Span
     return Spans(
         bounds[:-1][known],
         bounds[1:][known],
-        _amounts(span, spans, rows)[known],
+        amounts(span, spans, rows.scale, rows.steps)[known],
         (measured / width)[known],
         (estimated / width)[known],
         flags[known],

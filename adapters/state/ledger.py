@@ -3,7 +3,9 @@
 ``quarter`` holds whole register steps; an amount is steps x the value of its ``scale``. A row
 without any measured or estimated time stands for a quarter-hour that was known, was closed, and
 is known no more. ``reopened`` counts how often a closed one was changed, ``closed`` is where the
-clock stood (as a quarter-hour) when it last was. Works inside the owner's transaction.
+clock stood (as a quarter-hour) when it last was; rows are never deleted. So what changed while the
+clock went from one quarter-hour to another can be asked for at any time, without a list of changes
+(see :mod:`adapters.state.books_changes`). Works inside the owner's transaction.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from collector.accounts.buckets import Quarters, spread, together
 from collector.accounts.counters import Account
 from collector.accounts.standing import NEVER
 
-SCHEMA: Final = """
+SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS scale (id INTEGER PRIMARY KEY, value REAL NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS quarter (
     point INTEGER NOT NULL, quarter INTEGER NOT NULL, scale INTEGER NOT NULL,
     steps INTEGER NOT NULL, measured INTEGER NOT NULL, estimated INTEGER NOT NULL,
     reopened INTEGER NOT NULL, closed INTEGER NOT NULL,
     PRIMARY KEY (point, quarter, scale)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS quarter_reopened ON quarter (point, closed) WHERE closed > {NEVER};
 CREATE TABLE IF NOT EXISTS anomaly (
     point INTEGER NOT NULL, since INTEGER NOT NULL, time INTEGER NOT NULL, kind INTEGER NOT NULL,
     until INTEGER NOT NULL, before REAL NOT NULL, after REAL NOT NULL, counted REAL,
