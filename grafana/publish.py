@@ -1,0 +1,125 @@
+"""Dashboards into a running Grafana: look first, say what would be done, then do it.
+
+Promises: publishing twice changes nothing the second time. Only one folder, the data source that
+the dashboards name and annotations with our tag are ever written, and nothing is deleted. What a
+person changed since we published it is reported, and left as it is unless ``overwrite`` was asked
+for (see :mod:`grafana.publish_dashboards`). What people named, moved or set beside it stays theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from grafana.publish_annotations import TAG, Note, differs, known
+from grafana.publish_client import Json, RefusedError, Server
+from grafana.publish_dashboards import dashboard_step, models_of
+from grafana.publish_sources import Source
+from grafana.publish_steps import Step, Verdict
+
+FOLDER_UID: Final = "meterwatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """All that is to be in Grafana. ``dashboards``: file name -> JSON text, of one database and
+    one language. ``source``: ``None`` leaves data sources alone. ``renew``: send its secrets even
+    where Grafana has some. ``notes``: warnings."""
+
+    dashboards: Mapping[str, str]
+    folder: str = "meterwatch"
+    folder_uid: str = FOLDER_UID
+    source: Source | None = None
+    renew: bool = False
+    notes: Sequence[Note] = ()
+    overwrite: bool = False
+
+
+def plan(server: Server, wanted: Wanted) -> list[Step]:
+    """What publishing would do. Only reads. Raises as :mod:`grafana.publish_client` does, and
+    ``ConfigurationError`` for dashboards that are none."""
+    models = models_of(wanted.dashboards)
+    steps = [_folder(server, wanted)]
+    if wanted.source is not None:
+        steps.append(_source(server, wanted, wanted.source))
+    steps += [
+        dashboard_step(server, model, wanted.folder_uid, overwrite=wanted.overwrite)
+        for model in models
+    ]
+    steps += _annotations(server, wanted.notes)
+    return steps
+
+
+def _folder(server: Server, wanted: Wanted) -> Step:
+    uid, title = wanted.folder_uid, wanted.folder
+    found = server.folder(uid)
+    if found is not None:
+        renamed = found.get("title") != title
+        why = f'its title is "{found.get("title")}" and stays so' if renamed else ""
+        return Step(Verdict.UNCHANGED, "folder", f"{title} [{uid}]", why)
+    others = server.folders_titled(title)
+    if others:
+        why = f'a folder "{title}" is there that is not ours (uid {others[0].get("uid")})'
+        todo = "choose another title with --folder, or name that one with --folder-uid"
+        return Step(Verdict.REFUSED, "folder", f"{title} [{uid}]", why, todo)
+    act = partial(server.create_folder, title, uid)
+    return Step(Verdict.CREATE, "folder", f"{title} [{uid}]", act=act)
+
+
+def _source(server: Server, wanted: Wanted, source: Source) -> Step:
+    step = partial(Step, kind="data source", name=f"{source.name} [{source.uid}]")
+    try:
+        there = server.source(source.uid)
+        other = server.source_named(source.name) if there is None else None
+    except RefusedError as refused:
+        todo = f"{refused.todo}; or leave data sources alone with --no-data-source"
+        return step(Verdict.REFUSED, why=refused.what, todo=todo)
+    if there is None:
+        if other is not None:
+            why = f"a data source of this name is there that is not ours (uid {other.get('uid')})"
+            return step(Verdict.REFUSED, why=why, todo="rename that one in Grafana")
+        body = _with_secrets(source.new(), source, list(source.secrets))
+        return step(Verdict.CREATE, act=partial(server.create_source, body))
+    secrets = list(source.secrets) if wanted.renew else source.unset(there)
+    differs_in = source.differs(there)
+    if not differs_in and not secrets:
+        return step(Verdict.UNCHANGED)
+    why = ", ".join([*differs_in, *(f"{name} (secret)" for name in secrets)])
+    if there.get("readOnly"):
+        todo = "change that file, or leave data sources alone with --no-data-source"
+        return step(Verdict.REFUSED, why=f"Grafana provisions it from a file ({why})", todo=todo)
+    if differs_in and source.touched(there) and not wanted.overwrite:
+        return step(Verdict.KEPT, why=f"changed in Grafana: {why}", todo="--overwrite replaces it")
+    body = _with_secrets(source.over(there), source, secrets)
+    return step(Verdict.UPDATE, why=why, act=partial(server.update_source, body))
+
+
+def _with_secrets(body: Json, source: Source, names: Sequence[str]) -> Json:
+    if not names:
+        return body  # Grafana keeps the secrets that a request does not name
+    return {**body, "secureJsonData": {name: source.secrets[name] for name in names}}
+
+
+def _annotations(server: Server, notes: Sequence[Note]) -> list[Step]:
+    if not notes:
+        return []
+    start, end = min(note.start for note in notes), max(note.end for note in notes)
+    there = known(server.annotations(start, end, [TAG]))
+    steps = []
+    unchanged = 0
+    for note in notes:
+        found = there.get(note.alert)
+        step = partial(Step, kind="annotation", name=f"{note.text.splitlines()[0]} [{note.alert}]")
+        if found is None:
+            body = note.start, note.end, list(note.tags), note.text
+            steps.append(step(Verdict.CREATE, act=partial(server.add_annotation, *body)))
+        elif differs(note, found):
+            change = int(found["id"]), note.start, note.end, list(note.tags), note.text
+            steps.append(step(Verdict.UPDATE, act=partial(server.update_annotation, *change)))
+        else:
+            unchanged += 1
+    if unchanged:
+        steps.append(Step(Verdict.UNCHANGED, "annotations", str(unchanged)))
+    return steps
