@@ -9,10 +9,16 @@ with the program, below ``grafana/dashboards``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 
-from rules.ruleset import RuleSet
+from grafana.boards import BOARDS
+from grafana.render import dashboard_json
+from grafana.targets import DIALECTS
+from grafana.words import LANGUAGES
+from rules.ruleset import RuleSet, parse_rules
 
 DASHBOARDS = Path(__file__).parent / "dashboards"
 """Where the set that comes with the program stands: ``DIALECT/LANGUAGE/BOARD.json``."""
@@ -20,7 +26,14 @@ DASHBOARDS = Path(__file__).parent / "dashboards"
 
 def catalogue() -> RuleSet:
     """The rules that come with the program."""
-    raise NotImplementedError
+    files = sorted(resources.files("rules.catalogue").iterdir(), key=lambda entry: entry.name)
+    return parse_rules(
+        {
+            entry.name: entry.read_text(encoding="utf-8")
+            for entry in files
+            if entry.name.endswith(".toml")
+        }
+    )
 
 
 def build(rules: RuleSet, *, zone: str = "browser") -> dict[str, str]:
@@ -28,9 +41,34 @@ def build(rules: RuleSet, *, zone: str = "browser") -> dict[str, str]:
 
     ``zone``: the time zone in which Grafana shows times, an IANA name or ``browser``.
     """
-    raise NotImplementedError
+    return {
+        f"{dialect.name}/{language}/{board.id}.json": dashboard_json(
+            board, BOARDS, dialect, language, rules, zone
+        )
+        for dialect in DIALECTS
+        for language in LANGUAGES
+        for board in BOARDS
+    }
 
 
 def write(folder: Path, dashboards: Mapping[str, str]) -> list[Path]:
     """Write what differs below ``folder``; the paths that changed. Nothing is deleted."""
-    raise NotImplementedError
+    changed = []
+    for name, text in sorted(dashboards.items()):
+        path = folder / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        changed.append(path)
+    return changed
+
+
+def main() -> None:
+    """Write the set that comes with the program and name what changed."""
+    for path in write(DASHBOARDS, build(catalogue())):
+        sys.stdout.write(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main()

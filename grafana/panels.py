@@ -1,0 +1,264 @@
+"""Panels as Grafana takes them: one function for each kind, what they share once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any, Final
+
+from grafana_foundation_sdk.builders import common, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.cog import builder as cog
+from grafana_foundation_sdk.cog import variants
+from grafana_foundation_sdk.models import common as shapes
+from grafana_foundation_sdk.models import dashboard
+
+from collector import schema
+from grafana import model
+from grafana.limits import NO_COLOUR, lines_of, steps_of, told
+from grafana.model import Mappings, Panel
+from grafana.query import QUARTER, SPANNED, Scope
+from grafana.targets import MINUTE, Dialect, refer, value_of
+from grafana.units import grafana_unit, written
+from grafana.words import CHECK, Language, Text
+from rules.ruleset import RuleSet
+
+_MAX_POINTS: Final = 11000
+"""Of spans and events, whose step must not grow; Prometheus sources stop there."""
+_NAMED: Final = ("label", "title")
+"""Columns that exist in each language."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a board is being rendered. ``board_uid``: uid of another board, in the same variant."""
+
+    dialect: Dialect
+    language: Language
+    rules: RuleSet
+    scope: Scope
+    board_uid: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class _Made(cog.Builder[Any]):
+    """What is built already, where the SDK asks for a builder."""
+
+    value: Any
+
+    def build(self) -> Any:
+        return self.value
+
+
+def render(panel: Panel, view: View, number: int, x: int, y: int) -> Any:
+    """The SDK's builder of one panel, placed."""
+    builder = _KINDS[panel.kind](panel, view)
+    lines = lines_of(panel.limits, view.rules)
+    notes = [panel.about.get(view.language), told(lines, written(panel.unit), view.language)]
+    builder.title(panel.title.get(view.language)).description("\n\n".join(filter(None, notes)))
+    builder.id(number).grid_pos(dashboard.GridPos(h=panel.height, w=panel.width, x=x, y=y))
+    builder.datasource(refer(view.dialect)).unit(grafana_unit(panel.unit))
+    builder.no_value(panel.empty.get(view.language))
+    if panel.kind != model.AGE:
+        builder.thresholds(_thresholds(panel, view))
+    if panel.mappings:
+        builder.mappings(_mappings(panel.mappings, view.language))
+    if panel.decimals is not None:
+        builder.decimals(panel.decimals)
+    if panel.back:
+        builder.time_from(panel.back)
+    measurements = {target.query.measurement for target in panel.targets}
+    if measurements & set(SPANNED) and panel.kind in model.SERIES:
+        builder.interval(QUARTER).max_data_points(_MAX_POINTS)
+    elif panel.kind == model.EVENTS:
+        builder.interval(MINUTE).max_data_points(_MAX_POINTS)
+    elif panel.kind in model.SERIES:
+        builder.interval(_step(panel))
+    return builder
+
+
+def _step(panel: Panel) -> str:
+    """The smallest step: what is written each minute needs two of them for a rate."""
+    every = {target.query.every for target in panel.targets} - {""}
+    return max(every, default=MINUTE)
+
+
+def _thresholds(panel: Panel, view: View) -> builders.ThresholdsConfig:
+    lines = lines_of(panel.limits, view.rules)
+    steps: list[tuple[float | None, str]]
+    if lines:
+        steps = steps_of(lines)
+    else:
+        base = "text" if panel.kind in {model.STAT, model.TABLE, model.EVENTS} else NO_COLOUR
+        steps = [(None, base), *panel.steps]
+    made = [dashboard.Threshold(value=value, color=colour) for value, colour in steps]
+    return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(made)
+
+
+def _mappings(mappings: Mappings, language: Language) -> list[Any]:
+    options = {
+        value: dashboard.ValueMappingResult(
+            text=text.get(language), color=colour or None, index=index
+        )
+        for index, (value, text, colour) in enumerate(mappings)
+    }
+    return [dashboard.ValueMap(options=options)]
+
+
+def _add_series(builder: Any, panel: Panel, view: View) -> None:
+    for ref, target in zip(ascii_uppercase, panel.targets, strict=False):
+        legend = target.legend.get(view.language)
+        query: variants.Dataquery = view.dialect.series(target.query, view.scope, ref, legend)
+        builder.with_target(_Made(query))
+
+
+def _paint(builder: Any, panel: Panel) -> None:
+    for name, colour in panel.colours:
+        fixed = {"mode": "fixed", "fixedColor": colour}
+        builder.override_by_name(name, [dashboard.DynamicConfigValue(id_val="color", value=fixed)])
+
+
+def _lines(panel: Panel, view: View) -> timeseries.Panel:
+    builder = timeseries.Panel()
+    _add_series(builder, panel, view)
+    _paint(builder, panel)
+    legend = common.VizLegendOptions().show_legend(True).placement(shapes.LegendPlacement.BOTTOM)
+    builder.legend(legend.display_mode(shapes.LegendDisplayMode.LIST).calcs([]))
+    builder.tooltip(
+        common.VizTooltipOptions()
+        .mode(shapes.TooltipDisplayMode.MULTI)
+        .sort(shapes.SortOrder.DESCENDING)
+    )
+    builder.line_width(1).fill_opacity(0).span_nulls(1000.0 * panel.gap_s)
+    builder.show_points(shapes.VisibilityMode.AUTO).point_size(4)
+    lines = lines_of(panel.limits, view.rules)
+    if lines:
+        style = common.GraphThresholdsStyleConfig()
+        builder.thresholds_style(style.mode(shapes.GraphThresholdsStyleMode.DASHED_AND_AREA))
+        if any(line.recalled for line in lines):
+            builder.axis_label(CHECK.get(view.language))
+    return builder
+
+
+def _bars(panel: Panel, view: View) -> timeseries.Panel:
+    builder = _lines(panel, view)
+    builder.draw_style(shapes.GraphDrawStyle.BARS).fill_opacity(60).bar_alignment(
+        shapes.BarAlignment.AFTER
+    )
+    return builder.span_nulls(False)
+
+
+def _stacked(panel: Panel, view: View) -> timeseries.Panel:
+    stack = common.StackingConfig().mode(shapes.StackingMode.NORMAL).group("A")
+    return _bars(panel, view).stacking(stack)
+
+
+def _states(panel: Panel, view: View) -> statetimeline.Panel:
+    builder = statetimeline.Panel()
+    _add_series(builder, panel, view)
+    return builder.show_value(shapes.VisibilityMode.AUTO).merge_values(True).row_height(0.8)
+
+
+def _stat(panel: Panel, view: View) -> stat.Panel:
+    builder = stat.Panel()
+    _add_series(builder, panel, view)
+    _paint(builder, panel)
+    return _number(builder)
+
+
+def _number(builder: stat.Panel, fields: str = "") -> stat.Panel:
+    reduce = common.ReduceDataOptions().values(False).calcs(["lastNotNull"]).fields(fields)
+    builder.reduce_options(reduce).graph_mode(shapes.BigValueGraphMode.NONE)
+    return builder.color_mode(shapes.BigValueColorMode.VALUE)
+
+
+def _age(_panel: Panel, view: View) -> stat.Panel:
+    query = view.dialect.newest(schema.PIPELINE, "readings")
+    builder = stat.Panel().with_target(_Made(query))
+    return _number(builder, f"/^{view.dialect.age_field}$/")
+
+
+def _table(panel: Panel, view: View) -> table.Panel:
+    builder = table.Panel()
+    many = len(panel.targets) > 1
+    for ref, target in zip(ascii_uppercase, panel.targets, strict=False):
+        column = value_of(ref, many)
+        query = view.dialect.rows(target.query, view.scope, ref, view.language, column)
+        builder.with_target(_Made(query))
+    if many:
+        _transform(builder, "filterFieldsByName", {"exclude": {"names": ["Time"]}})
+        _transform(builder, "merge", {})
+    _arrange(builder, panel, view, many=many)
+    return builder
+
+
+def _events(panel: Panel, view: View) -> table.Panel:
+    builder = table.Panel().with_target(_Made(view.dialect.events(view.scope, view.language)))
+    _transform(builder, "sortBy", {"sort": [{"field": "Time", "desc": True}]})
+    _arrange(builder, panel, view, many=False)
+    return builder
+
+
+def _arrange(builder: table.Panel, panel: Panel, view: View, *, many: bool) -> None:
+    """Columns: order, names, units, words, colours; whatever else comes is hidden."""
+    names = [_physical(column.field, view.language, many=many) for column in panel.columns]
+    if panel.sort:
+        by = _physical(panel.sort, view.language, many=many)
+        _transform(builder, "sortBy", {"sort": [{"field": by, "desc": True}]})
+    _transform(builder, "filterFieldsByName", {"include": {"names": names}})
+    titles = [column.title.get(view.language) for column in panel.columns]
+    order = {name: at for at, name in enumerate(names)}
+    renamed = dict(zip(names, titles, strict=True))
+    organised = {"excludeByName": {}, "indexByName": order, "renameByName": renamed}
+    _transform(builder, "organize", organised)
+    for name, column in zip(titles, panel.columns, strict=True):
+        builder.override_by_name(name, _properties(column, view))
+
+
+def _physical(field: str, language: Language, *, many: bool) -> str:
+    if field in _NAMED:
+        return f"{field}_{language}"
+    return value_of(field, many) if len(field) == 1 else field
+
+
+def _properties(column: model.Column, view: View) -> list[dashboard.DynamicConfigValue]:
+    found: list[tuple[str, Any]] = []
+    if column.unit != "text":
+        found.append(("unit", grafana_unit(column.unit)))
+    mappings = _rule_titles(view.rules) if column.rules else column.mappings
+    if mappings:
+        found.append(("mappings", _mappings(mappings, view.language)))
+    if column.steps:
+        steps: list[dict[str, object]] = [{"value": None, "color": "text"}]
+        steps += [{"value": value, "color": colour} for value, colour in column.steps]
+        found.append(("thresholds", {"mode": "absolute", "steps": steps}))
+    if column.steps or any(colour for _, _, colour in column.mappings):
+        found.append(("custom.cellOptions", {"type": "color-text"}))
+    if column.link:
+        url = f"/d/{view.board_uid(column.link)}?var-site=${{__data.fields.site}}"
+        url += "&${__url_time_range}"
+        found.append(("links", [{"title": column.title.get(view.language), "url": url}]))
+    if column.width:
+        found.append(("custom.width", column.width))
+    return [dashboard.DynamicConfigValue(id_val=key, value=value) for key, value in found]
+
+
+def _rule_titles(rules: RuleSet) -> Mappings:
+    return tuple((rule.id, Text(rule.title_zh, rule.title), "") for rule in rules.rules.values())
+
+
+def _transform(builder: table.Panel, name: str, options: dict[str, Any]) -> None:
+    builder.with_transformation(dashboard.DataTransformerConfig(id_val=name, options=options))
+
+
+_KINDS: Final[dict[str, Callable[[Panel, View], Any]]] = {
+    model.LINES: _lines,
+    model.BARS: _bars,
+    model.STACKED: _stacked,
+    model.STATES: _states,
+    model.STAT: _stat,
+    model.AGE: _age,
+    model.TABLE: _table,
+    model.EVENTS: _events,
+}
