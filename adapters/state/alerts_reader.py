@@ -5,6 +5,7 @@ Every answer is of one commit of the judge; :meth:`AlertsReader.moment` makes se
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,6 +70,14 @@ class AlertsReader:
             "SELECT * FROM alert WHERE state = 'firing'"
             " ORDER BY level DESC, fired DESC, id LIMIT ?",
             (limit,),
+        )
+        return [Alert(*row) for row in rows]
+
+    def named(self, ids: Sequence[str]) -> list[Alert]:
+        """Those of these (whole) ids that are known."""
+        rows = self._query(
+            "SELECT alert.* FROM json_each(?) AS given CROSS JOIN alert ON alert.id = given.value",
+            (json.dumps(ids),),
         )
         return [Alert(*row) for row in rows]
 
