@@ -12,9 +12,9 @@ from typing import Final
 from grafana.query import Query
 from grafana.words import Text
 
-LINES, BARS, STACKED, STATES = "lines", "bars", "stacked", "states"
+LINES, STEPS, STACKED, STATES = "lines", "steps", "stacked", "states"
 STAT, TABLE, EVENTS, AGE = "stat", "table", "events", "age"
-SERIES: Final = (LINES, BARS, STACKED, STATES)
+SERIES: Final = (LINES, STEPS, STACKED, STATES)
 """Kinds with time from left to right; the others show numbers or rows."""
 
 Mappings = tuple[tuple[str, Text, str], ...]
@@ -65,7 +65,7 @@ class Panel:
     limits: tuple[str, ...] = ()
     steps: tuple[tuple[float, str], ...] = ()
     mappings: Mappings = ()
-    colours: tuple[tuple[str, str], ...] = ()
+    colours: tuple[tuple[Text, str], ...] = ()
     """Colour of a series by its name."""
     back: str = ""
     sort: str = ""

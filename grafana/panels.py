@@ -42,7 +42,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class _Made(cog.Builder[Any]):
+class Made(cog.Builder[Any]):
     """What is built already, where the SDK asks for a builder."""
 
     value: Any
@@ -68,20 +68,22 @@ def render(panel: Panel, view: View, number: int, x: int, y: int) -> Any:
         builder.decimals(panel.decimals)
     if panel.back:
         builder.time_from(panel.back)
-    measurements = {target.query.measurement for target in panel.targets}
-    if measurements & set(SPANNED) and panel.kind in model.SERIES:
-        builder.interval(QUARTER).max_data_points(_MAX_POINTS)
-    elif panel.kind == model.EVENTS:
-        builder.interval(MINUTE).max_data_points(_MAX_POINTS)
+    fixed = _fixed_step(panel)
+    if fixed:
+        builder.interval(fixed).max_data_points(_MAX_POINTS)
     elif panel.kind in model.SERIES:
-        builder.interval(_step(panel))
+        builder.interval(MINUTE)
     return builder
 
 
-def _step(panel: Panel) -> str:
-    """The smallest step: what is written each minute needs two of them for a rate."""
-    every = {target.query.every for target in panel.targets} - {""}
-    return max(every, default=MINUTE)
+def _fixed_step(panel: Panel) -> str:
+    """The step that a panel's windows are made for, or "" for one that may grow."""
+    if panel.kind == model.EVENTS:
+        return MINUTE
+    queries = [target.query for target in panel.targets]
+    if panel.kind in model.SERIES and any(one.measurement in SPANNED for one in queries):
+        return QUARTER
+    return next((one.every for one in queries if one.every), "")
 
 
 def _thresholds(panel: Panel, view: View) -> builders.ThresholdsConfig:
@@ -110,19 +112,21 @@ def _add_series(builder: Any, panel: Panel, view: View) -> None:
     for ref, target in zip(ascii_uppercase, panel.targets, strict=False):
         legend = target.legend.get(view.language)
         query: variants.Dataquery = view.dialect.series(target.query, view.scope, ref, legend)
-        builder.with_target(_Made(query))
+        builder.with_target(Made(query))
 
 
-def _paint(builder: Any, panel: Panel) -> None:
+def _paint(builder: Any, panel: Panel, language: Language) -> None:
     for name, colour in panel.colours:
         fixed = {"mode": "fixed", "fixedColor": colour}
-        builder.override_by_name(name, [dashboard.DynamicConfigValue(id_val="color", value=fixed)])
+        builder.override_by_name(
+            name.get(language), [dashboard.DynamicConfigValue(id_val="color", value=fixed)]
+        )
 
 
 def _lines(panel: Panel, view: View) -> timeseries.Panel:
     builder = timeseries.Panel()
     _add_series(builder, panel, view)
-    _paint(builder, panel)
+    _paint(builder, panel, view.language)
     legend = common.VizLegendOptions().show_legend(True).placement(shapes.LegendPlacement.BOTTOM)
     builder.legend(legend.display_mode(shapes.LegendDisplayMode.LIST).calcs([]))
     builder.tooltip(
@@ -130,7 +134,9 @@ def _lines(panel: Panel, view: View) -> timeseries.Panel:
         .mode(shapes.TooltipDisplayMode.MULTI)
         .sort(shapes.SortOrder.DESCENDING)
     )
-    builder.line_width(1).fill_opacity(0).span_nulls(1000.0 * panel.gap_s)
+    gap = 1000 * panel.gap_s
+    # The one breaks lines where nothing was written, the other joins them where Grafana put nulls.
+    builder.line_width(1).fill_opacity(0).insert_nulls(gap).span_nulls(gap)
     builder.show_points(shapes.VisibilityMode.AUTO).point_size(4)
     lines = lines_of(panel.limits, view.rules)
     if lines:
@@ -141,17 +147,17 @@ def _lines(panel: Panel, view: View) -> timeseries.Panel:
     return builder
 
 
-def _bars(panel: Panel, view: View) -> timeseries.Panel:
-    builder = _lines(panel, view)
-    builder.draw_style(shapes.GraphDrawStyle.BARS).fill_opacity(60).bar_alignment(
-        shapes.BarAlignment.AFTER
-    )
-    return builder.span_nulls(False)
+def _steps(panel: Panel, view: View) -> timeseries.Panel:
+    """Spans from their start to their end. No bars: those of several places would hide each
+    other, and stacked they would add what sub-meters count twice."""
+    return _lines(panel, view).line_interpolation(shapes.LineInterpolation.STEP_AFTER)
 
 
 def _stacked(panel: Panel, view: View) -> timeseries.Panel:
+    """Counts of what happened in each step, one kind on the other."""
     stack = common.StackingConfig().mode(shapes.StackingMode.NORMAL).group("A")
-    return _bars(panel, view).stacking(stack)
+    builder = _lines(panel, view).draw_style(shapes.GraphDrawStyle.BARS).stacking(stack)
+    return builder.fill_opacity(60).bar_alignment(shapes.BarAlignment.AFTER)
 
 
 def _states(panel: Panel, view: View) -> statetimeline.Panel:
@@ -163,7 +169,7 @@ def _states(panel: Panel, view: View) -> statetimeline.Panel:
 def _stat(panel: Panel, view: View) -> stat.Panel:
     builder = stat.Panel()
     _add_series(builder, panel, view)
-    _paint(builder, panel)
+    _paint(builder, panel, view.language)
     return _number(builder)
 
 
@@ -175,7 +181,7 @@ def _number(builder: stat.Panel, fields: str = "") -> stat.Panel:
 
 def _age(_panel: Panel, view: View) -> stat.Panel:
     query = view.dialect.newest(schema.PIPELINE, "readings")
-    builder = stat.Panel().with_target(_Made(query))
+    builder = stat.Panel().with_target(Made(query))
     return _number(builder, f"/^{view.dialect.age_field}$/")
 
 
@@ -185,7 +191,7 @@ def _table(panel: Panel, view: View) -> table.Panel:
     for ref, target in zip(ascii_uppercase, panel.targets, strict=False):
         column = value_of(ref, many)
         query = view.dialect.rows(target.query, view.scope, ref, view.language, column)
-        builder.with_target(_Made(query))
+        builder.with_target(Made(query))
     if many:
         _transform(builder, "filterFieldsByName", {"exclude": {"names": ["Time"]}})
         _transform(builder, "merge", {})
@@ -194,7 +200,7 @@ def _table(panel: Panel, view: View) -> table.Panel:
 
 
 def _events(panel: Panel, view: View) -> table.Panel:
-    builder = table.Panel().with_target(_Made(view.dialect.events(view.scope, view.language)))
+    builder = table.Panel().with_target(Made(view.dialect.events(view.scope, view.language)))
     _transform(builder, "sortBy", {"sort": [{"field": "Time", "desc": True}]})
     _arrange(builder, panel, view, many=False)
     return builder
@@ -223,7 +229,8 @@ def _physical(field: str, language: Language, *, many: bool) -> str:
 
 
 def _properties(column: model.Column, view: View) -> list[dashboard.DynamicConfigValue]:
-    found: list[tuple[str, Any]] = []
+    # Without it, an empty cell would say why the whole table is empty.
+    found: list[tuple[str, Any]] = [("noValue", "-")]
     if column.unit != "text":
         found.append(("unit", grafana_unit(column.unit)))
     mappings = _rule_titles(view.rules) if column.rules else column.mappings
@@ -254,7 +261,7 @@ def _transform(builder: table.Panel, name: str, options: dict[str, Any]) -> None
 
 _KINDS: Final[dict[str, Callable[[Panel, View], Any]]] = {
     model.LINES: _lines,
-    model.BARS: _bars,
+    model.STEPS: _steps,
     model.STACKED: _stacked,
     model.STATES: _states,
     model.STAT: _stat,

@@ -35,8 +35,8 @@ class Query:
     for the whole range instead of a series. ``equals``: only samples with this value (with COUNT).
     ``divided_by``: a field of the same measurement; then sum by sum. ``keep``: of totals, only
     series whose last value of this field is above 0. ``named``: also the measurement's text in
-    the dashboard's language (``label`` for ``label_zh``). ``unscoped``: tags that variables do
-    not narrow.
+    the dashboard's language (``label`` for ``label_zh``). ``through``: tags that another variable
+    than the board's own narrows, or none ("").
     """
 
     measurement: str
@@ -51,7 +51,7 @@ class Query:
     divided_by: str = ""
     keep: str = ""
     named: str = ""
-    unscoped: tuple[str, ...] = ()
+    through: tuple[tuple[str, str], ...] = ()
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -59,8 +59,9 @@ class Query:
 
     def chosen(self, scope: Scope) -> list[tuple[str, str]]:
         """Tags that variables narrow, each with its variable."""
-        fixed = {tag for tag, _ in self.where} | set(self.unscoped)
-        return [(tag, name) for tag, name in scope.items() if tag in self.tags and tag not in fixed]
+        fixed = {tag for tag, _ in self.where}
+        by = {**scope, **dict(self.through)}
+        return [(tag, by[tag]) for tag in self.tags if by.get(tag) and tag not in fixed]
 
 
 def tags_of(measurement: str) -> tuple[str, ...]:

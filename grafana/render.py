@@ -12,13 +12,15 @@ from grafana_foundation_sdk.models import dashboard
 
 from collector.schema import LABEL_PATTERN
 from grafana.model import Board, Variable
-from grafana.panels import View, render
+from grafana.panels import Made, View, render
 from grafana.targets import SOURCE_VARIABLE, Dialect, refer
-from grafana.words import FIRED, RESOLVED, SOURCE, Language, Text
+from grafana.words import FIRED, NOTES, RESOLVED, SOURCE, Language, Text
 from rules.ruleset import RuleSet
 
 TAG: Final = "meterwatch"
 COLUMNS: Final = 24
+GRAFANA_UID: Final = "-- Grafana --"
+"""Of the data source that is Grafana itself."""
 
 
 def uid(board: str, dialect: Dialect, language: Language) -> str:
@@ -40,7 +42,7 @@ def dashboard_json(
         return uid(other, dialect, language)
 
     made = builders.Dashboard(board.title.get(language)).uid(name(board.id)).tags([TAG])
-    made.description(board.about.get(language)).readonly().timezone(zone).refresh(board.refresh)
+    made.description(board.about.get(language)).editable().timezone(zone).refresh(board.refresh)
     made.time(f"now-{board.back}", "now").tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
     scope = {one.tag: one.name for one in reversed(board.variables)}
     made.variables([_source(dialect, language)])
@@ -49,6 +51,7 @@ def dashboard_json(
     if board.annotated:
         for title, colour, fired in ((FIRED, "red", True), (RESOLVED, "green", False)):
             made.annotation(_annotation(title, colour, fired, scope, dialect, language))
+        made.annotation(_notes(language))
     for other in boards:
         if other.id != board.id:
             link = builders.DashboardLink(other.title.get(language))
@@ -106,6 +109,15 @@ class _AnnotationBuilder(builders.AnnotationQuery):
         super().__init__()
         self._internal = _Annotation()
         self._internal.rest = rest
+
+
+def _notes(language: Language) -> Any:
+    """What people noted in Grafana itself, or was published to it, under our tag; off at first,
+    because published warnings would stand there twice."""
+    target = dashboard.AnnotationTarget(limit=100, match_any=False, tags=[TAG], type_val="tags")
+    made = builders.AnnotationQuery().name(NOTES.get(language)).enable(False)
+    made.datasource(dashboard.DataSourceRef(type_val="grafana", uid=GRAFANA_UID))
+    return made.target(Made(target)).icon_color("purple")
 
 
 def _annotation(

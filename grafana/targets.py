@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models import dashboard, prometheus
 from collector import schema
 from grafana import influxql, promql
 from grafana.model import Variable
-from grafana.query import Query, Scope
+from grafana.query import RATE, Query, Scope
 from grafana.words import Language
 
 INFLUXDB_UID: Final = "meterwatch-influxdb"
@@ -150,7 +150,9 @@ class Promql:
     def series(self, query: Query, scope: Scope, ref: str, legend: str) -> variants.Dataquery:
         text = promql.promql(query, scope, "en")
         named = _legend(legend, query, "{{{{{}}}}}")
-        return _prom(text, ref, legend=named, instant=query.total)
+        # Grafana makes $__rate_interval four times this, or a step and this.
+        every = MINUTE if query.within == RATE else None
+        return _prom(text, ref, legend=named, instant=query.total, interval=every)
 
     def rows(
         self,

@@ -45,6 +45,7 @@ CHECK: Final = Text("限值须核实后执行", "limits: check before enforcemen
 LIMITS: Final = Text("限值线", "Lines")
 FIRED: Final = Text("预警发生", "Warning fired")
 RESOLVED: Final = Text("预警解除", "Warning resolved")
+NOTES: Final = Text("Grafana 中的标注", "Notes in Grafana")
 AT_INTAKE: Final = Text(
     "没有有效读数：未安装该指标的表计，或数据中断。请看“数据质量”与“系统运行”。",
     "No valid readings: nothing here measures it, or data stopped. See Data quality and Pipeline.",

@@ -64,6 +64,8 @@ class Asked:
             assert panel["title"] not in self.panels, f"two panels are called {panel['title']}"
             self.panels[panel["title"]] = rows
         for annotation in self.dashboard["annotations"].get("list", []):
+            if annotation["datasource"]["type"] == "grafana":
+                continue  # Grafana's own notes
             self.marks[annotation["name"]] = self._annotation(annotation)
 
     def _fill(self, text: str, start: int, step: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collector import schema
 from grafana import words
 from grafana.boards import parts
-from grafana.model import BARS, LINES, TABLE, Board, Column, Panel, Row, Target
+from grafana.model import LINES, STEPS, TABLE, Board, Column, Panel, Row, Target
 from grafana.query import MAX, SUM, Query
 from grafana.words import Text, same
 
@@ -26,6 +26,7 @@ def board() -> Board:
         rows=(
             Row(Text("负荷", "Load"), (_power(), _demand())),
             Row(Text("用量", "Consumption"), (_quarters(), _days(), _amounts())),
+            Row(Text("气、水、热", "Gas, water, heat"), _others()),
             Row(Text("供电质量", "Quality of supply"), _supply()),
         ),
         variables=(parts.COUNTY, parts.SITE, parts.PLACE),
@@ -71,7 +72,7 @@ def _demand() -> Panel:
 
 def _quarters() -> Panel:
     return Panel(
-        BARS,
+        STEPS,
         Text("每 15 分钟用电量", "Electricity, each quarter of an hour"),
         Text(
             "每个刻钟通过各计量点的电量，来自 books。晚到的数据会补正旧的刻钟。",
@@ -88,7 +89,7 @@ def _quarters() -> Panel:
 
 def _days() -> Panel:
     return Panel(
-        BARS,
+        STEPS,
         Text("每日用电量", "Electricity, each day"),
         Text(
             "最近 31 天各计量点日用电量，按当地日，来自 books。分表与总表不要相加。",
@@ -101,6 +102,45 @@ def _days() -> Panel:
         9,
         (Target(parts.amount(_ENERGY, "1d"), parts.NAME_OF_PLACE),),
         back="31d",
+        gap_s=parts.DAY_GAP,
+    )
+
+
+def _others() -> tuple[Panel, ...]:
+    def days(title: Text, *names: str) -> Panel:
+        targets = tuple(
+            Target(
+                parts.amount(name, "1d"),
+                Text(f"{{site}}/{{place}} {parts.label(name).zh}",
+                     f"{{site}}/{{place}} {parts.label(name).en}"),
+            )
+            for name in names
+        )  # fmt: skip
+        return Panel(
+            STEPS,
+            title,
+            Text(
+                "最近 31 天日用量，按当地日，来自 books。不换算标准煤：那需要当年发布的系数。",
+                "Days of the site's zone, the last 31, from `books`. Not in coal equivalent: that "
+                "needs the year's published factors.",
+            ),
+            words.NOT_YET,
+            parts.unit(names[0]),
+            8,
+            8,
+            targets,
+            back="31d",
+            gap_s=parts.DAY_GAP,
+        )
+
+    return (
+        days(Text("每日用气量", "Gas, each day"), "gas.volume"),
+        days(Text("每日取水量", "Water, each day"), "water.volume"),
+        days(
+            Text("每日热量（热水、蒸汽）", "Heat and steam, each day"),
+            "heat.energy",
+            "steam.energy",
+        ),
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collector import schema
 from grafana import words
 from grafana.boards import parts
+from grafana.boards.now import completeness, firing, open_now, open_table, written_last
 from grafana.limits import SHARE_WANTED
-from grafana.model import AGE, BARS, LINES, STACKED, STAT, TABLE, Board, Column, Panel, Row, Target
+from grafana.model import LINES, STACKED, STAT, STEPS, TABLE, Board, Column, Panel, Row, Target
 from grafana.query import LAST, MAX, SUM, Query
 from grafana.words import Text, same
 
@@ -25,64 +26,13 @@ def board() -> Board:
             "emissions. A click on a site opens it.",
         ),
         rows=(
-            Row(Text("现在", "Now"), (*open_now(), *_alive())),
+            Row(Text("现在", "Now"), (*open_now(), *_alive(), open_table())),
             Row(Text("各单位", "Sites"), (_sites(),)),
             Row(Text("排放与预警", "Emissions and warnings"), (_nmhc(), _fired())),
             Row(Text("用能", "Energy"), (_per_day(),)),
         ),
         variables=(parts.COUNTY, parts.SITE),
         annotated=False,
-    )
-
-
-def firing(by: tuple[str, ...], across: str = SUM) -> Query:
-    """Warnings open at the end of the range, as 1."""
-    return Query(schema.ALERTS, "firing", by, (), LAST, across, total=True, keep="firing")
-
-
-def open_now() -> tuple[Panel, ...]:
-    """How many warnings are open, a number for each level."""
-    about = Text(
-        "所选时段末尚未解除的预警数，来自 alerts（每分钟一行）。非零时打开“预警”页处理。",
-        "Warnings that nobody and nothing has ended by the end of the range, from `alerts` (a row "
-        "each minute). When it is not nothing, open Warnings.",
-    )
-    found = []
-    for level, title, colour in parts.LEVELS:
-        query = Query(
-            schema.ALERTS, "firing", (), (("level", level),), LAST, SUM, total=True, keep="firing"
-        )
-        found.append(
-            Panel(
-                STAT,
-                Text(f"未解除：{title.zh}", f"Open: {title.en}"),
-                about,
-                Text("0", "0"),
-                "count",
-                3,
-                4,
-                (Target(query, title),),
-                steps=((1, colour),),
-                decimals=0,
-            )
-        )
-    return tuple(found)
-
-
-def written_last() -> Panel:
-    """When the projection last wrote."""
-    return Panel(
-        AGE,
-        Text("最近写入", "Last written"),
-        Text(
-            "外部库最近一次写入的时间。超过几分钟：本页不再更新，先看“系统运行”。",
-            "When the program last wrote here. More than a few minutes: this page stands still; "
-            "see Pipeline health first.",
-        ),
-        Text("所选时段内没有写入", "Nothing written in the range"),
-        "age",
-        4,
-        4,
     )
 
 
@@ -107,29 +57,6 @@ def _alive() -> tuple[Panel, ...]:
             decimals=0,
         ),
         written_last(),
-    )
-
-
-def completeness(width: int) -> Panel:
-    """Valid of expected readings over the range, as one number."""
-    share = Query(schema.COMPLETENESS, "valid", (), (), SUM, SUM, total=True,
-                  divided_by="expected")  # fmt: skip
-    return Panel(
-        STAT,
-        Text("数据完整率", "Completeness"),
-        Text(
-            "有效读数占应收读数的比例（所选时段），来自 completeness。重点用能单位在线监测"
-            "要求不低于 90%；低于时在“数据质量”页找缺数的计量点。",
-            "Valid of expected readings over the range, from `completeness`. On-line monitoring "
-            "of key energy users asks for 90 %; below it, find the places in Data quality.",
-        ),
-        words.NOT_YET,
-        "share",
-        width,
-        4,
-        (Target(share, Text("完整率", "share")),),
-        steps=((0, "orange"), (SHARE_WANTED, "green")),
-        decimals=1,
     )
 
 
@@ -217,7 +144,7 @@ def _fired() -> Panel:
         12,
         9,
         tuple(targets),
-        colours=tuple((name, colour) for _, text, colour in parts.LEVELS for name in set(text)),
+        colours=tuple((name, colour) for _, name, colour in parts.LEVELS),
         decimals=0,
     )
 
@@ -225,7 +152,7 @@ def _fired() -> Panel:
 def _per_day() -> Panel:
     query = parts.amount(_ENERGY, "1d", ("site",), across=MAX)
     return Panel(
-        BARS,
+        STEPS,
         Text("每日用电：各单位最大计量点", "Electricity per day: each site's largest meter"),
         Text(
             "每个单位当日用电量最大的计量点，一般是总进线。不求和：分表计量的电已含在总表内，"
@@ -240,4 +167,5 @@ def _per_day() -> Panel:
         8,
         (Target(query, same("{site}")),),
         back="31d",
+        gap_s=parts.DAY_GAP,
     )

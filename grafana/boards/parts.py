@@ -14,6 +14,8 @@ from grafana.query import MEAN, Query
 from grafana.units import written
 from grafana.words import Text, same
 
+DAY_GAP: Final = 36 * 3600
+"""Between days: one is missing."""
 BY_PLACE: Final = ("site", "place")
 NAME_OF_PLACE: Final = same("{site}/{place}")
 
@@ -43,13 +45,13 @@ def reading(
     across: str = "",
     every: str = "",
     total: bool = False,
-    unscoped: tuple[str, ...] = (),
+    through: tuple[tuple[str, str], ...] = (),
 ) -> Query:
     """Valid readings of a quantity, as they came."""
     measurement, field = schema.names_of(quantity)
     raw = (("statistic", "raw"),)
     return Query(
-        measurement, field, by, raw, within, across, every=every, total=total, unscoped=unscoped
+        measurement, field, by, raw, within, across, every=every, total=total, through=through
     )
 
 
@@ -69,12 +71,12 @@ def unit(quantity: str) -> str:
 
 
 def each(
-    names: tuple[str, ...], *, within: str = MEAN, unscoped: tuple[str, ...] = ()
+    names: tuple[str, ...], *, within: str = MEAN, through: tuple[tuple[str, str], ...] = ()
 ) -> tuple[Target, ...]:
     """A target for each quantity, its series named by place and quantity."""
     return tuple(
         Target(
-            reading(name, within=within, unscoped=unscoped),
+            reading(name, within=within, through=through),
             Text(f"{{site}}/{{place}} {label(name).zh}", f"{{site}}/{{place}} {label(name).en}"),
         )
         for name in names

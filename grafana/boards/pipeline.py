@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collector import schema
 from grafana import words
-from grafana.boards.overview import written_last
+from grafana.boards.now import written_last
 from grafana.model import LINES, STATES, Board, Panel, Row, Target, Variable
 from grafana.query import LAST, MAX, RATE, SUM, Query
 from grafana.words import Text, same

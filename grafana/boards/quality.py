@@ -6,7 +6,7 @@ from collector import schema
 from collector.model import QUALITY_USES, VALID_BELOW, Quality
 from grafana import words
 from grafana.boards import parts
-from grafana.boards.overview import completeness
+from grafana.boards.now import completeness
 from grafana.limits import SHARE_WANTED
 from grafana.model import LINES, STACKED, TABLE, Board, Column, Panel, Row, Target
 from grafana.query import COUNT, INCREASE, SUM, Query
@@ -24,7 +24,7 @@ def board() -> Board:
             "is where it is missing, and why.",
         ),
         rows=(
-            Row(Text("完整率", "Completeness"), (completeness(4), _over_time(), _by_place())),
+            Row(Text("缺数情况", "What is missing"), (completeness(4), _over_time(), _by_place())),
             Row(Text("无效与带标记的读数", "Invalid and marked readings"), (_codes(), _worst())),
             Row(Text("拒收", "Refused"), (_refused(), _refused_rate())),
         ),

@@ -6,7 +6,7 @@ from collector import schema
 from collector.quantities import quantities
 from grafana import words
 from grafana.boards import parts
-from grafana.model import BARS, LINES, STATES, Board, Panel, Row, Target, Variable
+from grafana.model import LINES, STATES, STEPS, Board, Panel, Row, Target, Variable
 from grafana.query import LAST, MAX, MEAN
 from grafana.words import Text
 
@@ -19,6 +19,9 @@ _METER = Variable(
     "meter", words.METER, "place", schema.PLACE_INFO, "interval", named=True,
     after=("county", "site"), where=(("outlet", "no"),),
 )  # fmt: skip
+
+_WHEREVER = (("place", ""),)
+"""Signals of the treatment come with the outlet's logger, or with the treatment's own."""
 
 
 def board() -> Board:
@@ -98,13 +101,13 @@ def _running() -> Panel:
         "1",
         8,
         8,
-        parts.each(names, within=LAST, unscoped=("place",)),
+        parts.each(names, within=LAST, through=_WHEREVER),
         mappings=(("1", Text("是", "yes"), "blue"), ("0", Text("否", "no"), "text")),
     )
 
 
 def _power() -> Panel:
-    query = parts.reading("power.active", unscoped=("place",))
+    query = parts.reading("power.active", through=(("place", _METER.name),))
     return Panel(
         LINES,
         Text("治理设施功率", "Power of the treatment"),
@@ -134,7 +137,7 @@ def _temperature() -> Panel:
         "degC",
         8,
         8,
-        parts.each(names, unscoped=("place",)),
+        parts.each(names, through=_WHEREVER),
         limits=names,
     )
 
@@ -183,7 +186,7 @@ def _rate() -> Panel:
 
 def _mass() -> Panel:
     return Panel(
-        BARS,
+        STEPS,
         Text("非甲烷总烃日排放量", "NMHC emitted each day"),
         Text(
             "最近 31 天日排放量，来自 books 的累计排放量。与许可排放量对照。",
@@ -195,6 +198,7 @@ def _mass() -> Panel:
         9,
         (Target(parts.amount("voc.nmhc.mass", "1d"), parts.NAME_OF_PLACE),),
         back="31d",
+        gap_s=parts.DAY_GAP,
     )
 
 

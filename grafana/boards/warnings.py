@@ -5,19 +5,10 @@ from __future__ import annotations
 from collector import schema
 from grafana import words
 from grafana.boards import parts
-from grafana.boards.overview import open_now, written_last
+from grafana.boards.now import open_now, open_table, written_last
 from grafana.model import EVENTS, STACKED, TABLE, Board, Column, Panel, Row, Target
-from grafana.query import LAST, SUM, Query
+from grafana.query import SUM, Query
 from grafana.words import Text, same
-
-_SUBJECT = ("level", "rule", "site", "place", "subject")
-_SUBJECT_COLUMNS = (
-    Column("level", words.LEVEL, mappings=parts.LEVELS, width=80),
-    Column("rule", words.RULE, rules=True),
-    Column("site", words.SITE, link="energy"),
-    Column("place", words.PLACE),
-    Column("subject", words.SUBJECT),
-)
 
 
 def board() -> Board:
@@ -31,41 +22,11 @@ def board() -> Board:
             "meterwatch alerts. What to do stands in the runbook.",
         ),
         rows=(
-            Row(Text("现在", "Now"), (*open_now(), written_last(), _open())),
+            Row(Text("现在", "Now"), (*open_now(), written_last(), open_table())),
             Row(Text("历史", "History"), (_history(), _fired())),
             Row(Text("分布", "Where they come from"), (_by_rule(), _by_site())),
         ),
         variables=(parts.COUNTY, parts.SITE, parts.PLACE),
-    )
-
-
-def _open() -> Panel:
-    def target(field: str, within: str = LAST) -> Target:
-        query = Query(schema.ALERTS, field, _SUBJECT, (), within, total=True, keep="firing")
-        return Target(query, same("{rule}"))
-
-    return Panel(
-        TABLE,
-        Text("未解除的预警", "Open warnings"),
-        Text(
-            "所选时段末尚未解除的预警，来自 alerts。“持续”是所选时段内处于预警的分钟数；“最差”"
-            "是至今超出限值最远的值（掉线类为秒数）。程序停止写入时，这里保持最后的状态。",
-            "What is open at the end of the range, from `alerts`. Minutes: how long of the range "
-            "it was open. Worst: the furthest beyond the limit so far (of silence: seconds). "
-            "While the program does not write, the last state stays here.",
-        ),
-        words.NOTHING_OPEN,
-        "1",
-        24,
-        9,
-        (target("value"), target("worst"), target("firing", SUM)),
-        columns=(
-            *_SUBJECT_COLUMNS,
-            Column("A", Text("触发值", "Value"), "1"),
-            Column("B", Text("最差", "Worst"), "1"),
-            Column("C", Text("持续", "Minutes"), "minutes"),
-        ),
-        sort="C",
     )
 
 
@@ -113,7 +74,7 @@ def _fired() -> Panel:
         10,
         10,
         tuple(targets),
-        colours=tuple((name, colour) for _, text, colour in parts.LEVELS for name in set(text)),
+        colours=tuple((name, colour) for _, name, colour in parts.LEVELS),
         decimals=0,
     )
 

@@ -123,6 +123,9 @@ def _books(end: int) -> Iterator[Statement]:
         yield from _spans(tags, amount, begin, end)
     mass = {"county": "620502", "place": "stack", "quantity": "voc.nmhc.mass", "site": "print"}
     yield from _spans(mass, 24.0, begin, end)
+    for quantity in ("gas.volume", "water.volume", "heat.energy"):
+        yield from _spans({"county": "620503", "place": "main", "quantity": quantity,
+                           "site": "hospital"}, 48.0, begin, end)  # fmt: skip
     main = {"county": "620502", "place": "main", "quantity": "energy.active.import",
             "site": "print"}  # fmt: skip
     yesterday = today(end) - DAY
