@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 
 from collector.errors import ConfigurationError, MeterwatchError, TemporaryError
 from collector.model import Batch, Entry, Reason, Refusal, SourceState, Tick, concat
-from collector.ports import Delivery, Fold, Journal, Urgency
+from collector.ports import Delivery, Fold, Journal, Restless, Urgency
 from collector.records import encode
 from collector.telemetry import Telemetry
 
@@ -135,7 +135,9 @@ class IntakeLoop:
                 continue
             admitted.append(delivery)
             for entry in delivery.entries:
-                said += len(entry.sample) if isinstance(entry, Refusal) else 0
+                if isinstance(entry, Refusal):
+                    said += len(entry.sample)
+                    self._telemetry.count("readings_refused", entry.count)
                 if isinstance(entry, SourceState):
                     self.sources[entry.origin] = entry
             rows += len(delivery.batch) if delivery.batch is not None else 0
@@ -249,7 +251,8 @@ def _newest(entries: Sequence[tuple[int, Entry]]) -> int:
 class FoldLoop:
     """Drives one fold. ``build`` opens it from its file; ``linger`` seconds at least between
     two turns under load; every ``durable_every`` seconds it commits whole, and a thread of its
-    own has that fsynced and released, so that no turn waits for the disk."""
+    own has that fsynced and released, so that no turn waits for the disk. ``changed`` is called,
+    from the fold's thread, when it stops working (False, why) and when it works again."""
 
     RETRY_SECONDS = 0.5
     PATIENCE = 3
@@ -265,6 +268,7 @@ class FoldLoop:
         linger: float = 0.05,
         max_bytes: int = 4 << 20,
         durable_every: float = 2.0,
+        changed: Callable[[bool, str], object] | None = None,
     ) -> None:
         self.name = name
         self.healthy = True
@@ -274,7 +278,7 @@ class FoldLoop:
         self.newest = 0
         """UTC ms of the newest entry applied: a tick, or the receipt of readings."""
         self._moved_at = time.monotonic()
-        self._failures = 0
+        self._failures = self._stumbles = 0
         self._skip: set[int] = set()
         self._build = build
         self._journal = journal
@@ -282,6 +286,7 @@ class FoldLoop:
         self._linger = linger
         self._max_bytes = max_bytes
         self._durable_every = durable_every
+        self._changed = changed
         self._stopping = threading.Event()
         self._moved = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"fold-{name}", daemon=True)
@@ -313,9 +318,9 @@ class FoldLoop:
             fold: Fold | None = None
             try:
                 fold = self._build()
-                self._journal.release(self.name, fold.cursor())
+                self._release(fold)
                 self._advance(fold.cursor())
-                if self._failures >= self.PATIENCE:
+                if self._stumbles >= self.PATIENCE:
                     self._step_over(fold)
                 self._consume_and_release(fold)
             except Exception as fault:  # noqa: BLE001 fenced off: the other folds go on, this one is built anew
@@ -328,14 +333,18 @@ class FoldLoop:
 
     def _failed(self, fault: Exception) -> None:
         """Count it, and say it once for as long as it stays the same."""
+        waits = isinstance(fault, TemporaryError)
         self._failures += 1
+        # No entry is to blame for what passes by itself.
+        self._stumbles = 0 if waits else self._stumbles + 1
         self._telemetry.count("fold_failures", fold=self.name)
         told = str(fault) if isinstance(fault, MeterwatchError) else repr(fault)
         if told != self.trouble:
             self.trouble = told
-            self._telemetry.event(
-                "fold failed, will be rebuilt", level="error", fold=self.name, fault=told
-            )
+            name = "fold waits" if waits else "fold failed, will be rebuilt"
+            self._telemetry.event(name, level="error", fold=self.name, fault=told)
+            if self._changed is not None:
+                self._changed(False, told)
         self.healthy = False
 
     def _close(self, fold: Fold) -> None:
@@ -361,8 +370,10 @@ class FoldLoop:
 
     def _consume(self, fold: Fold) -> None:
         whole_at, whole = time.monotonic(), self.seq
+        restless = fold if isinstance(fold, Restless) else None
+        more = False
         while not self._stopping.is_set():
-            if self._journal.wait(self.seq, min(1.0, self._durable_every)):
+            if self._journal.wait(self.seq, 0.0 if more else min(1.0, self._durable_every)):
                 started = time.monotonic()
                 entries = self._journal.read(self.seq, self._max_bytes)
                 if entries:
@@ -375,6 +386,7 @@ class FoldLoop:
                 self._stopping.wait(max(0.0, self._linger - (time.monotonic() - started)))
             else:
                 self._moved_at = time.monotonic()
+            more = restless is not None and restless.idle()
             if self.seq > whole and time.monotonic() - whole_at >= self._durable_every:
                 fold.commit(whole=True)
                 whole_at, whole = time.monotonic(), self.seq
@@ -421,11 +433,13 @@ class FoldLoop:
         return [(seq, entry) for seq, entry in entries if seq not in self._skip]
 
     def _recovered(self) -> None:
-        self._failures = 0
+        self._failures = self._stumbles = 0
         self.healthy = True
         if self.trouble:
             self._telemetry.event("fold works again", fold=self.name, after=self.trouble)
             self.trouble = ""
+            if self._changed is not None:
+                self._changed(True, "")
 
     def _advance(self, seq: int) -> None:
         with self._moved:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from collector.model import Batch, Entry, Ids, Qualities, Revision, Times, Values
 
@@ -152,6 +152,15 @@ class Fold(Protocol):
         a thread of its own, beside the one that drives."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Restless(Protocol):
+    """A fold that has work of its own beside the journal's entries (a projection: history)."""
+
+    def idle(self) -> bool:
+        """Do a share of it, a fraction of a second's worth. Called after each turn, by the thread
+        that drives. Whether there is more to do at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,11 @@ from collector.ports import Clock, Delivery, Source, Urgency
 from collector.registry import PointTable, renames, table
 from collector.telemetry import Telemetry
 from meterwatch import fleet as fleets
-from meterwatch import wiring
+from meterwatch import projections, wiring
 from meterwatch.http_status import HttpStatus
 
 FOLDS: Final = ("archive", "account", "judge")
-ROOMS: Final = ("intake", *FOLDS)
+ROOMS: Final = ("intake", *FOLDS, "project")
 DRAIN_SECONDS: Final = 10.0
 MAX_BYTES: Final = {"archive": 8 << 20}
 """Of journal taken at once: larger commits cost the archive less, and nobody waits for it."""
@@ -60,6 +60,11 @@ class Options:
     linger: Mapping[str, float] = field(
         default_factory=lambda: {"archive": 0.5, "account": 0.5, "judge": 0.05}
     )
+
+
+def room_of(fold: str) -> str:
+    """The room (``--only``) that a fold belongs to."""
+    return "project" if fold.startswith(projections.PREFIX) else fold
 
 
 class Program:
@@ -101,9 +106,10 @@ class Program:
                 self.telemetry,
                 linger=self.options.linger.get(name, 0.05),
                 max_bytes=MAX_BYTES.get(name, 4 << 20),
+                changed=self._changes_told(name),
             )
             for name, build in wiring.folds(self).items()
-            if name in self.options.only
+            if room_of(name) in self.options.only
         }
         self.sources: dict[str, Source] = (
             wiring.sources(self) if "intake" in self.options.only else {}
@@ -223,6 +229,7 @@ class Program:
                 Delivery(None, Urgency.CONTROL, entries=[Tick(self.clock.now())])
             )
             now = self.clock.now()
+            await asyncio.to_thread(projections.relieve, self)
             # Not further off than one width: a clock that was set back is not waited for.
             next_tick = min(max(next_tick + width, now), now + width)
             await self.clock.sleep_until(next_tick)
@@ -346,6 +353,13 @@ class Program:
             journal.register(FOLDS)
         return journal
 
+    def _changes_told(self, fold: str) -> Callable[[bool, str], None] | None:
+        """What to call when a projection stops or starts to work: the judge is to know."""
+        if room_of(fold) == fold:
+            return None
+        origin = f"projection:{fold.removeprefix(projections.PREFIX)}"
+        return lambda up, reason: self.source_state(origin, up=up, reason=reason)
+
     def source_state(self, origin: str, up: bool, reason: str) -> None:
         """Tell the folds that ``origin`` came up or went down."""
         (number,) = self.journal.origin_ids([origin])
@@ -356,11 +370,12 @@ class Program:
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Can it do its work, and what is there to say: for /healthz. Not well: a fold fails or
-        stands still, or the journal refuses somebody. A source that is down is told, too, but a
-        restart would not mend it."""
+        stands still, or the journal refuses somebody. A source or an external database that is down
+        is told, too, but a restart would not mend it."""
         folds = {name: self._fold_health(fold) for name, fold in self.folds.items()}
         pressure = self.journal.pressure()
-        well = all(told["healthy"] for told in folds.values()) and pressure <= Urgency.BACKFILL
+        ours = [told["healthy"] for name, told in folds.items() if room_of(name) == name]
+        well = all(ours) and pressure <= Urgency.BACKFILL
         return well, {
             "folds": folds,
             "journal": {

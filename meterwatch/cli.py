@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from collector.errors import ConfigurationError, TemporaryError
+from meterwatch.grafana_commands import commands as grafana_commands
 
 app = typer.Typer(
     name="meterwatch",
@@ -58,6 +59,7 @@ class Room(StrEnum):
     archive = "archive"
     account = "account"
     judge = "judge"
+    project = "project"
 
 
 Lang = Annotated[Language, typer.Option(help="language of what people read")]
@@ -283,6 +285,9 @@ def alerts_silence(
 def alerts_close(folder: Folder, alert: Alert, who: Who, note: Note) -> None:
     """It is settled, and this is how."""
     _mark(folder, "close", alert, who, note)
+
+
+app.add_typer(grafana_commands(_told), name="grafana")
 
 
 class Level(StrEnum):

@@ -26,14 +26,20 @@ from collector.registry import PointTable, Registry, table
 from collector.secrets import secret
 from collector.settings import MqttSource, NotifierSettings, Settings
 from meterwatch import fleet as fleets
-from meterwatch import logs
+from meterwatch import logs, projections
 from rules.engine import Engine
 from rules.messages import wording
 
 if TYPE_CHECKING:
     from meterwatch.app import Program
 
-_EXTRAS: Final = {"paho": "mqtt", "pymodbus": "modbus", "serial": "modbus", "apprise": "notify"}
+_EXTRAS: Final = {
+    "paho": "mqtt",
+    "pymodbus": "modbus",
+    "serial": "modbus",
+    "apprise": "notify",
+    "influxdb_client": "influx",
+}
 
 
 # --- sources ---------------------------------------------------------------------------------
@@ -56,7 +62,7 @@ def update(program: Program) -> None:
 
 
 def _mqtt(program: Program, one: Any) -> Source:
-    mqtt = _imported("adapters.sources.mqtt")
+    mqtt = imported("adapters.sources.mqtt")
     folder = program.folder
 
     def path(name: str) -> str:
@@ -68,7 +74,7 @@ def _mqtt(program: Program, one: Any) -> Source:
         port=one.port,
         tls=one.tls,
         user=one.user,
-        password=_secret(program.folder, one.password) if one.password else "",
+        password=secret_text(program.folder, one.password) if one.password else "",
         ca_file=path(one.ca_file),
         cert_file=path(one.cert_file),
         key_file=path(one.key_file),
@@ -87,7 +93,7 @@ def _mqtt(program: Program, one: Any) -> Source:
 
 
 def _decoder(program: Program, one: MqttSource) -> Any:
-    payload = _imported("adapters.sources.payload")
+    payload = imported("adapters.sources.payload")
     return payload.PayloadDecoder(
         program.fleet.registry,
         program.table,
@@ -99,7 +105,7 @@ def _decoder(program: Program, one: MqttSource) -> Any:
 
 
 def _modbus(program: Program, one: Any) -> Source:
-    modbus = _imported("adapters.sources.modbus")
+    modbus = imported("adapters.sources.modbus")
     source: Source = modbus.ModbusSource(
         one.name,
         list(program.fleet.registry.devices.values()),
@@ -172,7 +178,8 @@ def folds(program: Program) -> dict[str, Callable[[], Fold]]:
             _tell_gap(program, fold)
         return fold
 
-    return {name: partial(opened, name) for name in made}
+    named = {name: partial(opened, name) for name in made}
+    return named | projections.folds(program, partial(secret_text, program.folder), imported)
 
 
 def _tell_gap(program: Program, fold: Fold) -> None:
@@ -249,8 +256,8 @@ def outbox(program: Program) -> Outbox | None:
 
 
 def _apprise(program: Program, one: NotifierSettings) -> Any:
-    notifiers = _imported("adapters.notifiers.apprise")
-    url = _secret(program.folder, one.url)
+    notifiers = imported("adapters.notifiers.apprise")
+    url = secret_text(program.folder, one.url)
     return Channel(
         notifiers.AppriseNotifier(one.name, url),
         wording(one.language, program.fleet.settings.program.zone),
@@ -261,13 +268,15 @@ def _apprise(program: Program, one: NotifierSettings) -> Any:
 _CHANNELS: Final[Mapping[str, Callable[[Program, NotifierSettings], Any]]] = {"apprise": _apprise}
 
 
-def _secret(folder: Path, where: Any) -> str:
+def secret_text(folder: Path, where: Any) -> str:
+    """The text of a secret that settings name, hidden from the log from now on."""
     text = secret(where, lambda name, kind: fleets.secret_reader(name, kind, folder))
     logs.hide(text)
     return text
 
 
-def _imported(module: str) -> Any:
+def imported(module: str) -> Any:
+    """A module that needs a library of an extra; a fault that says which, where it is missing."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as missing:

@@ -162,6 +162,20 @@ class SqliteJournal:
                 "INSERT OR IGNORE INTO consumer VALUES (?, 0)", [(name,) for name in consumers]
             )
 
+    def forget(self, consumer: str) -> None:
+        """Nothing is kept for ``consumer`` any more; it may begin again where the journal then
+        does."""
+        connection = self._connection()
+        with self._lock, self._guarded(), _transaction(connection):
+            self._releases.pop(consumer, None)
+            connection.execute("DELETE FROM consumer WHERE name = ?", (consumer,))
+
+    def held_bytes(self, after: int) -> int:
+        """About how much of the journal holds what comes after ``after``."""
+        first, last = self.first(), self.last()
+        share = (last - max(after, first - 1)) / max(1, last - first + 1)
+        return int(self._live_bytes * max(0.0, share))
+
     def _flush_releases(self) -> None:
         connection = self._connection()
         with self._lock, self._guarded(), _transaction(connection):

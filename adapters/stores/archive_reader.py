@@ -14,10 +14,11 @@ from typing import TypeVar
 import numpy as np
 
 from adapters.state.foldfile import open_reader
+from adapters.stores.columns import Rows
 from adapters.stores.refused import Refused, RefusedStore, RefusedTotal
 from adapters.stores.series import SeriesStore, Stored
 from adapters.stores.states import OriginState, states
-from collector.model import USABLE_IN_MEANS
+from collector.model import USABLE_IN_MEANS, Ids, Times
 from collector.ports import Buckets, Series
 
 T = TypeVar("T")
@@ -69,6 +70,29 @@ class ArchiveReader:
         found = self.read(point, start, end)
         value = found.value[USABLE_IN_MEANS[found.quality] & ~np.isnan(found.value)]
         return len(value), float(value.sum())
+
+    def read_many(self, point: Ids, start: Times, end: Times) -> Rows:
+        """See :meth:`SeriesStore.read_many`."""
+        return self._asked(lambda: self._series.read_many(point, start, end))
+
+    def points_after(self, point: int, n: int) -> list[int]:
+        """The next ``n`` stable ids after ``point`` that have a name, whether or not they have
+        readings."""
+        query = "SELECT id FROM point WHERE id > ? ORDER BY id LIMIT ?"
+        return [
+            number
+            for (number,) in self._asked(lambda: self._db.execute(query, (point, n)).fetchall())
+        ]
+
+    def cursor(self) -> int:
+        """The last journal entry in it."""
+        query = "SELECT value FROM meta WHERE key = 'cursor'"
+        (value,) = self._asked(lambda: self._db.execute(query).fetchone())
+        return int(value)
+
+    def oldest(self) -> int:
+        """No usable reading is older than this (UTC ms); 0 when there is none."""
+        return self._asked(self._series.oldest_reading)
 
     def points(self) -> list[int]:
         """Ids of the points that have readings."""

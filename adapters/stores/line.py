@@ -105,12 +105,14 @@ class Encoded:
 
 class LineEncoder:
     """Encodes readings of the points given at construction. ``points``: by stable id. Points whose
-    names make too long a key are refused with that reason, row by row."""
+    names make too long a key are refused with that reason, row by row; ``unknown`` is the reason
+    for those that are not among them."""
 
-    def __init__(self, points: Mapping[int, PointNames]) -> None:
+    def __init__(self, points: Mapping[int, PointNames], *, unknown: str = NO_POINT) -> None:
         ids = np.array(sorted(points), np.int64)
         names = [points[number] for number in ids.tolist()]
         self.points = points
+        self._unknown = unknown
         self._ids = ids
         keys = [_key(one.measurement, one.tags()) for one in names]
         fields = [one.field.encode() for one in names]
@@ -128,6 +130,12 @@ class LineEncoder:
     def series(self) -> int:
         """Series that the valid readings make at most: one for each point."""
         return len(self._ids)
+
+    def order(self, point: Ids, time: Times) -> npt.NDArray[np.intp]:
+        """The order of rows that makes the fewest lines: by place, time and field."""
+        slot = self._slot(point)
+        line = self._line[slot] if len(self._ids) else slot
+        return np.lexsort((slot, time, line))
 
     def point_of(self, line: bytes) -> int | None:
         """The point of a line with a single field that this encoder made; None if it did not."""
@@ -199,7 +207,7 @@ class LineEncoder:
         long = known & self._long[slot] if self._long.any() else np.zeros(len(slot), np.bool_)
         fit = np.ones(len(slot), np.bool_)
         for reason, bad in (
-            (NO_POINT, ~known),
+            (self._unknown, ~known),
             (f"has names of more than {MAX_KEY_BYTES} bytes", long),
             (TOO_EARLY, time < low),
             (TOO_LATE, time > high),

@@ -301,6 +301,20 @@ class SeriesStore:
         (found,) = self._db.execute("SELECT min(high) FROM chunk WHERE point >= 0").fetchone()
         return None if found is None else int(found)
 
+    def oldest_reading(self) -> int:
+        """A time (UTC ms) that no reading with a possible time is older than; 0 when there is
+        none. Readings with an impossible time may make it older than it need be."""
+        found = [
+            low
+            for (low,) in self._db.execute(
+                "SELECT min(low) FROM chunk WHERE point >= 0 UNION ALL "
+                "SELECT min(low) FROM run WHERE grp >= 0 OR grp = ?",
+                (WIDE,),
+            )
+            if low is not None
+        ]
+        return max(min(found), self.horizon()) if found else 0
+
     def horizon(self) -> int:
         """Readings older than this (UTC ms) are not kept; the smallest int64 at first."""
         row = self._db.execute("SELECT value FROM series_state WHERE key = 'horizon'").fetchone()
