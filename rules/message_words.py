@@ -106,6 +106,7 @@ WORDS: Final = {
             "mqtt": "消息服务器 {}",
             "modbus": "总线 {}",
             "notifier": "通知渠道 {}",
+            "projection": "外部库 {}",
             "rule": "规则 {}",
         },
         kinds={
@@ -172,6 +173,7 @@ WORDS: Final = {
             "mqtt": "message broker {}",
             "modbus": "bus {}",
             "notifier": "notification channel {}",
+            "projection": "external database {}",
             "rule": "rule {}",
         },
         kinds={

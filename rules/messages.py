@@ -235,7 +235,7 @@ class _Writer:
         lasting = _number(data.get("for_ms"))
         kind = data.get("kind")
         if kind == "absence":
-            if str(data.get("subject")).startswith("notifier:"):
+            if str(data.get("subject")).startswith(("notifier:", "projection:")):
                 return ""  # it fails, it is not silent; "since" says all there is
             total = _number(data.get("worst")) if item.over else None
             return words.silent.format(self._span((total or value) * 1000))

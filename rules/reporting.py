@@ -16,13 +16,16 @@ import numpy as np
 from collector.connections import origin_of
 from collector.model import Ids
 from collector.registry import Device, Registry
-from rules.kinds.absence import TARGETS, Silence
+from rules.kinds.absence import SAYING, TARGETS, Silence
 from rules.life import NEVER
 from rules.ruleset import Rule
 
 OWN: Final = ("gateway:", "device:")
 POLLED: Final = ("modbus:", "dlt645:")
 CHANNEL: Final = "notifier:"
+DATABASE: Final = "projection:"
+SPEAKERS: Final = {"channel": CHANNEL, "database": DATABASE}
+"""What says of itself that it fails, by the target of its rule; nobody reports through it."""
 
 
 @dataclass(slots=True)
@@ -104,7 +107,7 @@ class Reporting:
             ]
         if target == "gateway":
             return [one for one in self.gateways if select.takes_place(one.site, "", registry)]
-        if target in {"source", "channel"}:
+        if target in SAYING:
             return []
         members: list[Member] = []
         for point in registry.points:
@@ -145,8 +148,16 @@ def is_source(origin: str) -> bool:
     return bool(origin) and not origin.startswith(OWN)
 
 
+def speaks_as(origin: str) -> str:
+    """The target of the rules about an origin that says itself that it is down."""
+    for target, prefix in SPEAKERS.items():
+        if origin.startswith(prefix):
+            return target
+    return "source"
+
+
 def is_push(source: str) -> bool:
-    return not source.startswith((*POLLED, CHANNEL))
+    return not source.startswith((*POLLED, *SPEAKERS.values()))
 
 
 def in_service(place: str, registry: Registry) -> bool:

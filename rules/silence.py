@@ -3,8 +3,9 @@ through whom.
 
     source (broker, bus) > gateway > device > point
 
-A notification channel (``notifier:NAME``) that says it fails is watched the same way as a source,
-by rules of its own target; nothing reports through it.
+A notification channel (``notifier:NAME``) or an external database (``projection:NAME``) that says
+it fails is watched the same way as a source, by rules of its own target; nothing reports through
+it.
 
 Promises:
 
@@ -29,14 +30,21 @@ from typing import Any, Final, NamedTuple
 
 from collector.model import Ids, SourceState, Times
 from collector.registry import Registry
-from rules.kinds.absence import Silence
+from rules.kinds.absence import SAYING, Silence
 from rules.lanes import Lanes
 from rules.life import NEVER
-from rules.reporting import CHANNEL, POLLED, Member, Reporting, is_push, is_source, silence_of
+from rules.reporting import POLLED, Member, Reporting, is_push, is_source, silence_of, speaks_as
 from rules.ruleset import Rule
 
 INTERVALS: Final = 3
-_ROOT_FIRST: Final = {"source": 0, "channel": 0, "gateway": 1, "device": 2, "point": 3}
+_ROOT_FIRST: Final = {
+    "source": 0,
+    "channel": 0,
+    "database": 0,
+    "gateway": 1,
+    "device": 2,
+    "point": 3,
+}
 
 
 class Said(NamedTuple):
@@ -167,7 +175,7 @@ class Tree:
 
     def _judge(self, watched: _Watched, time: int, seen: dict[str, int]) -> list[Said]:
         target = watched.silence.target
-        if target in {"source", "channel"}:
+        if target in SAYING:
             return self._judge_sources(watched, time)
         if target in {"device", "point"}:
             self._note_returns(watched, seen)
@@ -234,9 +242,8 @@ class Tree:
 
     def _judge_sources(self, watched: _Watched, time: int) -> list[Said]:
         said: list[Said] = []
-        channels = watched.silence.target == "channel"
         for subject, source in self._sources.items():
-            if subject.startswith(CHANNEL) != channels:
+            if speaks_as(subject) != watched.silence.target:
                 continue
             key = (watched.rule.id, subject)
             gone = subject.startswith(POLLED) and subject not in self._who.buses
@@ -277,7 +284,7 @@ class Tree:
         parents: Mapping[str, str],
     ) -> str:
         target = watched.silence.target
-        if target in {"source", "channel"}:
+        if target in SAYING:
             return ""
         if target == "gateway":
             for name, source in self._sources.items():
