@@ -20,6 +20,7 @@ import typer
 
 from collector.errors import ConfigurationError, TemporaryError
 from meterwatch.grafana_commands import commands as grafana_commands
+from meterwatch.project_commands import commands as project_commands
 
 app = typer.Typer(
     name="meterwatch",
@@ -288,6 +289,7 @@ def alerts_close(folder: Folder, alert: Alert, who: Who, note: Note) -> None:
 
 
 app.add_typer(grafana_commands(_told), name="grafana")
+app.add_typer(project_commands(_told), name="project")
 
 
 class Level(StrEnum):

@@ -391,9 +391,11 @@ def test_a_conflict_of_types_costs_only_the_field_that_has_it(tmp_path: Path) ->
             return found.keys() == right.keys()
 
         soon(rest)
+
+        def told() -> list[Refusal]:
+            point = "steel/main/voltage.l1/raw"
+            return [refusal for refusal in house.refused if point in refusal.detail]
+
+        soon(lambda: sum(refusal.count for refusal in told()) == 10)
         assert {refusal.reason for refusal in house.refused} == {"rejected-by-database"}
-        told = [
-            refusal for refusal in house.refused if "steel/main/voltage.l1/raw" in refusal.detail
-        ]
-        assert sum(refusal.count for refusal in told) == 10
-        assert "field type conflict" in told[0].detail
+        assert "field type conflict" in told()[0].detail
