@@ -25,6 +25,7 @@ import numpy as np
 from adapters.projection.expected import HOUR_MS, Roll, counted, share
 from adapters.projection.feeds import Known, Opened, State, numbers
 from adapters.state.foldfile import open_reader
+from adapters.stores.compaction import WIDE
 from adapters.stores.series import SeriesStore
 from collector.accounts.counters import QUARTER_MS
 from collector.model import Ids, Times
@@ -68,7 +69,8 @@ class Counting:
         """The time of the oldest reading, about."""
         (low,) = self._db.execute(
             "SELECT min(low) FROM (SELECT min(low) AS low FROM chunk WHERE point >= 0 "
-            "UNION ALL SELECT min(low) FROM run WHERE grp >= 0)"
+            "UNION ALL SELECT min(low) FROM run WHERE grp >= 0 OR grp = ?)",
+            (WIDE,),
         ).fetchone()
         return None if low is None else max(int(low), self.series.horizon())
 
