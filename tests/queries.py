@@ -100,9 +100,12 @@ class Asked:
     def _step(self, panel: Json, target: Json, start: int) -> int:
         """In ms: the range over the points, rounded to one of Grafana's steps, or the least."""
         wanted = (self.end - start) / 1000 / panel.get("maxDataPoints", POINTS)
-        rounded = min(_STEPS, key=lambda step: abs(step - wanted))
         least = target.get("interval") or panel.get("interval") or "60s"
-        return max(rounded * 1000, duration_ms(least))
+        return max(_rounded(wanted), duration_ms(least), self._safe(start))
+
+    def _safe(self, start: int) -> int:
+        """Grafana never asks for much more than so many points, whatever a panel says."""
+        return _rounded((self.end - start) / 1000 / 11_000)
 
     def _target(self, panel: Json, target: Json) -> list[Row]:
         start = self.start
@@ -146,10 +149,15 @@ class Asked:
 
     def _annotation(self, annotation: Json) -> list[Row]:
         target = annotation["target"]
-        step = duration_ms(target.get("interval", "60s"))
+        step = max(duration_ms(target.get("interval", "60s")), self._safe(self.start))
         text = self._fill(target.get("query") or target["expr"], self.start, step)
         rows = self._ask(text, self.start, step, instant=False)
         return [row for row in rows if "value" not in row or row["value"]]
+
+
+def _rounded(seconds: float) -> int:
+    """The nearest of Grafana's steps, in ms."""
+    return min(_STEPS, key=lambda step: abs(step - seconds)) * 1000
 
 
 def _parted(text: str, pattern: str) -> tuple[str, str] | None:
@@ -186,5 +194,5 @@ def _prom(database: Database, path: str, form: Mapping[str, object]) -> list[Row
     for series in json.loads(text)["data"]["result"]:
         samples = series["values"] if "values" in series else [series["value"]]
         for time, value in samples:
-            rows.append({**series["metric"], "time": int(time * 1000), "value": float(value)})
+            rows.append({**series["metric"], "time": round(time * 1000), "value": float(value)})
     return rows
