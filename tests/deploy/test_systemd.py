@@ -133,7 +133,7 @@ numeric library would like its memory, and, as root only, whose SQLite's files a
 
 def test_what_the_program_asks_of_the_kernel_is_what_the_unit_allows(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    refuse = f"inject={','.join(REFUSED)}:error=EPERM"
+    refuse = f"inject={','.join(sorted(REFUSED))}:error=EPERM"
     strace = [program("strace"), "-f", "-qq", "-e", "trace=all", "-e", refuse, "-o", str(trace)]
     with serving(tmp_path) as box, RunningProgram(box.fleet, before=strace) as running:
         running.wait_for('"running"')
@@ -144,7 +144,7 @@ def test_what_the_program_asks_of_the_kernel_is_what_the_unit_allows(tmp_path: P
     text = trace.read_text(encoding="utf-8", errors="replace")
     made = set(re.findall(r"^\d+ +([a-z_0-9]+)\(", text, flags=re.MULTILINE))
     assert {"fdatasync", "listen", "connect"} <= made  # it has been at work
-    assert made - allowed_calls() == REFUSED
+    assert made - allowed_calls() <= REFUSED
     writable_code = [
         line for line in text.splitlines()
         if "PROT_WRITE" in line and "PROT_EXEC" in line and re.search(r" (mmap|mprotect)\(", line)
