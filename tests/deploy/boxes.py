@@ -26,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from adapters.stores.archive_reader import ArchiveReader
 from collector.errors import TemporaryError
+from tests.databases import InfluxDb
 from tests.programs import ROOT, eventually
 from tests.servers import Mosquitto, program
 
@@ -212,6 +213,18 @@ class Box:
                 return stored.sealed_rows + stored.run_rows >= count
 
         eventually(held, f"{count} readings in the archive")
+
+
+def feeding(influx: InfluxDb) -> str:
+    """The settings that feed it: of version 1, without a login."""
+    return f"""
+[[projection]]
+name = "influx"
+kind = "influxdb"
+version = 1
+url = "{influx.url}"
+database = "{influx.database}"
+"""
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from tests.deploy.boxes import COMPOSE, make_secrets
 from tests.programs import ROOT
 
 FILE = COMPOSE / "compose.yaml"
+PROVISIONING = ROOT / "grafana" / "provisioning"
 DOCKERFILE = COMPOSE / "Dockerfile"
 ONCE = "victoriametrics-owner"
 """The one container that is root, for one command, with one capability and no network."""
@@ -185,6 +186,22 @@ def test_the_fleet_folder_fits_the_stack() -> None:
     assert hours == told.archive.retention_days * 24
     assert f"-retentionPeriod={hours}h" in SERVICES["victoriametrics"]["command"]
     assert "-dedup.minScrapeInterval=1ms" in SERVICES["victoriametrics"]["command"]
+
+
+def test_grafana_is_given_what_its_provisioning_asks_for() -> None:
+    grafana = SERVICES["grafana"]
+    text = "".join(path.read_text(encoding="utf-8") for path in PROVISIONING.rglob("*.yaml"))
+    told = re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)
+    assert set(re.findall(r"\$(MW_\w+)", told)) <= set(grafana["environment"])
+    secrets = re.findall(r"\$__file\{/run/secrets/(\w+)\}", told)
+    assert secrets
+    assert set(secrets) <= set(grafana["secrets"])
+    dashboards = mounts("grafana", "bind")["/var/lib/meterwatch-dashboards"]
+    for path in re.findall(r"path: /var/lib/meterwatch-dashboards/([\w/]+)", told):
+        assert list((COMPOSE / dashboards["source"] / path).glob("*.json"))
+    environment = grafana["environment"]
+    assert environment["MW_INFLUXDB_URL"] == settings().projections[0].url
+    assert environment["MW_INFLUXDB_DATABASE"] == settings().projections[0].bucket
 
 
 class TestImage:

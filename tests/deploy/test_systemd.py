@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.boxes import send, serving
-from tests.programs import ROOT, RunningProgram
+from tests.databases import InfluxDb
+from tests.deploy.boxes import feeding, send, serving
+from tests.programs import ROOT, RunningProgram, eventually
 from tests.servers import program
 
 SYSTEMD = ROOT / "deploy" / "systemd"
@@ -135,11 +136,16 @@ def test_what_the_program_asks_of_the_kernel_is_what_the_unit_allows(tmp_path: P
     trace = tmp_path / "trace"
     refuse = f"inject={','.join(sorted(REFUSED))}:error=EPERM"
     strace = [program("strace"), "-f", "-qq", "-e", "trace=all", "-e", refuse, "-o", str(trace)]
-    with serving(tmp_path) as box, RunningProgram(box.fleet, before=strace) as running:
+    with (
+        InfluxDb(tmp_path / "influx") as influx,
+        serving(tmp_path, feeding(influx)) as box,
+        RunningProgram(box.fleet, before=strace) as running,
+    ):
         running.wait_for('"running"')
         running.wait_for('"source-up"')
         send(box, power_active=81.2)
         box.wait_for_readings(1)
+        eventually(lambda: influx.query("SELECT * FROM electricity"), "a row in the database")
         assert running.stop(pid=child(running.process.pid)) == 0
     text = trace.read_text(encoding="utf-8", errors="replace")
     made = set(re.findall(r"^\d+ +([a-z_0-9]+)\(", text, flags=re.MULTILINE))
