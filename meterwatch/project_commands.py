@@ -141,12 +141,19 @@ def _fed(folder: Path, data: Path) -> Iterator[None]:
 
 def _watch(one: ProjectionSettings, path: Path, seq: int) -> None:
     """Show what is left until nothing is."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} spans fed"),
+        MofNCompleteColumn(),
+        TextColumn("spans fed"),
         TimeRemainingColumn(),
     )
     pause = threading.Event()
