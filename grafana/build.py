@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
+from collector.registry import Registry
 from grafana.boards import BOARDS
-from grafana.render import dashboard_json
+from grafana.render import Fleet, dashboard_json
 from grafana.targets import DIALECTS
 from grafana.words import LANGUAGES
 from rules.ruleset import RuleSet, parse_rules
@@ -36,14 +37,19 @@ def catalogue() -> RuleSet:
     )
 
 
-def build(rules: RuleSet, *, zone: str = "browser") -> dict[str, str]:
+def build(
+    rules: RuleSet, *, zone: str = "browser", registry: Registry | None = None
+) -> dict[str, str]:
     """Every dashboard: relative path (``promql/zh/overview.json``) -> JSON text.
 
     ``zone``: the time zone in which Grafana shows times, an IANA name or ``browser``.
+    ``registry``: a fleet's own; tables then show its sites by name. Without it they show ids, as
+    in the set that comes with the program; variables always show names, from the database.
     """
+    fleet = Fleet(rules, zone, registry)
     return {
         f"{dialect.name}/{language}/{board.id}.json": dashboard_json(
-            board, BOARDS, dialect, language, rules, zone
+            board, BOARDS, dialect, language, fleet
         )
         for dialect in DIALECTS
         for language in LANGUAGES

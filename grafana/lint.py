@@ -221,18 +221,18 @@ def _limits(panel: Json, rules: RuleSet, language: Language) -> Iterator[str]:
     """Lines and colours of values come from rules, and say so where they were recalled."""
     steps = panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])
     drawn = {float(step["value"]) for step in steps if step["value"] is not None}
+    shown = {one for target in panel["targets"] for one in asked.quantities_of(_text(target))}
+    lines = lines_of(tuple(sorted(shown)), rules)
+    known = {line.value for line in lines}
     if panel["type"] != "timeseries":
         for override in panel["fieldConfig"].get("overrides", []):
             for change in override["properties"]:
                 if change["id"] == "thresholds":
                     values = (step["value"] for step in change["value"]["steps"])
                     drawn |= {float(value) for value in values if value is not None}
-        for value in sorted(drawn - _COUNTED):
+        for value in sorted(drawn - _COUNTED - known):
             yield f"changes colour at {value:g}, which is in no rule"
         return
-    shown = {one for target in panel["targets"] for one in asked.quantities_of(_text(target))}
-    lines = lines_of(tuple(sorted(shown)), rules)
-    known = {line.value for line in lines}
     yield from (f"draws {value:g}, which no rule sets" for value in sorted(drawn - known))
     if drawn:
         yield from (f"does not draw {value:g} of a rule" for value in sorted(known - drawn))

@@ -37,10 +37,12 @@ class Column:
     title: Text
     unit: str = "text"
     mappings: Mappings = ()
-    rules: bool = False
-    """Its values are ids of rules, shown by their titles."""
+    titles: str = ""
+    """``rules`` or ``sites``: ids of them, which people see by title or name where it is known."""
     steps: tuple[tuple[float, str], ...] = ()
     """Colours of the value from a number on."""
+    limits: tuple[str, ...] = ()
+    """Quantities whose rules colour it instead."""
     link: str = ""
     """The board that a click opens, at this row's site."""
     width: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any, Final
@@ -21,7 +21,7 @@ from grafana.model import Mappings, Panel
 from grafana.query import QUARTER, SPANNED, Scope
 from grafana.targets import MINUTE, Dialect, refer, value_of
 from grafana.units import grafana_unit, written
-from grafana.words import CHECK, Language, Text
+from grafana.words import CHECK, Language
 from rules.ruleset import RuleSet
 
 _MAX_POINTS: Final = 11000
@@ -32,11 +32,13 @@ _NAMED: Final = ("label", "title")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a board is being rendered. ``board_uid``: uid of another board, in the same variant."""
+    """How a board is being rendered. ``titles``: words for the ids of rules and of sites.
+    ``board_uid``: uid of another board, in the same variant."""
 
     dialect: Dialect
     language: Language
     rules: RuleSet
+    titles: Mapping[str, Mappings]
     scope: Scope
     board_uid: Callable[[str], str]
 
@@ -233,26 +235,29 @@ def _properties(column: model.Column, view: View) -> list[dashboard.DynamicConfi
     found: list[tuple[str, Any]] = [("noValue", "-")]
     if column.unit != "text":
         found.append(("unit", grafana_unit(column.unit)))
-    mappings = _rule_titles(view.rules) if column.rules else column.mappings
+    mappings = view.titles.get(column.titles, ()) or column.mappings
     if mappings:
         found.append(("mappings", _mappings(mappings, view.language)))
-    if column.steps:
-        steps: list[dict[str, object]] = [{"value": None, "color": "text"}]
-        steps += [{"value": value, "color": colour} for value, colour in column.steps]
-        found.append(("thresholds", {"mode": "absolute", "steps": steps}))
-    if column.steps or any(colour for _, _, colour in column.mappings):
+    lines = lines_of(column.limits, view.rules)
+    steps = steps_of(lines) if lines else [(None, NO_COLOUR), *column.steps]
+    if len(steps) > 1:
+        cells = [{"value": at, "color": _in_text(colour)} for at, colour in steps]
+        found.append(("thresholds", {"mode": "absolute", "steps": cells}))
+    if len(steps) > 1 or any(colour for _, _, colour in column.mappings):
         found.append(("custom.cellOptions", {"type": "color-text"}))
     if column.link:
-        url = f"/d/{view.board_uid(column.link)}?var-site=${{__data.fields.site}}"
-        url += "&${__url_time_range}"
+        # The clicked id itself where people see its name; beside a label, the id's own column.
+        clicked = "__value.raw" if column.titles else "__data.fields.site"
+        url = f"/d/{view.board_uid(column.link)}?var-site=${{{clicked}}}&${{__url_time_range}}"
         found.append(("links", [{"title": column.title.get(view.language), "url": url}]))
     if column.width:
         found.append(("custom.width", column.width))
     return [dashboard.DynamicConfigValue(id_val=key, value=value) for key, value in found]
 
 
-def _rule_titles(rules: RuleSet) -> Mappings:
-    return tuple((rule.id, Text(rule.title_zh, rule.title), "") for rule in rules.rules.values())
+def _in_text(colour: str) -> str:
+    """Of a number: where a line would have no colour, it is written as all text is."""
+    return "text" if colour == NO_COLOUR else colour
 
 
 def _transform(builder: table.Panel, name: str, options: dict[str, Any]) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
+from collector.registry import Registry
 from collector.schema import LABEL_PATTERN
-from grafana.model import Board, Variable
+from grafana.model import Board, Mappings, Variable
 from grafana.panels import Made, View, render
 from grafana.targets import SOURCE_VARIABLE, Dialect, refer
 from grafana.words import FIRED, NOTES, RESOLVED, SOURCE, Language, Text
@@ -21,6 +23,15 @@ TAG: Final = "meterwatch"
 COLUMNS: Final = 24
 GRAFANA_UID: Final = "-- Grafana --"
 """Of the data source that is Grafana itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """For whom dashboards are built. ``registry``: whose sites are shown by name in tables."""
+
+    rules: RuleSet
+    zone: str = "browser"
+    registry: Registry | None = None
 
 
 def uid(board: str, dialect: Dialect, language: Language) -> str:
@@ -33,8 +44,7 @@ def dashboard_json(
     boards: Sequence[Board],
     dialect: Dialect,
     language: Language,
-    rules: RuleSet,
-    zone: str,
+    fleet: Fleet,
 ) -> str:
     """The text of one dashboard's file; ``boards`` are those it links to, itself included."""
 
@@ -42,7 +52,9 @@ def dashboard_json(
         return uid(other, dialect, language)
 
     made = builders.Dashboard(board.title.get(language)).uid(name(board.id)).tags([TAG])
-    made.description(board.about.get(language)).editable().timezone(zone).refresh(board.refresh)
+    made.description(board.about.get(language)).editable().timezone(fleet.zone).refresh(
+        board.refresh
+    )
     made.time(f"now-{board.back}", "now").tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
     scope = {one.tag: one.name for one in reversed(board.variables)}
     made.variables([_source(dialect, language)])
@@ -57,9 +69,19 @@ def dashboard_json(
             link = builders.DashboardLink(other.title.get(language))
             link.type(dashboard.DashboardLinkType.LINK).url(f"/d/{name(other.id)}")
             made.link(link.icon("dashboard").keep_time(True).include_vars(True))
-    _panels(made, board, View(dialect, language, rules, scope, name))
+    titles = {"rules": _rules(fleet.rules), "sites": _sites(fleet.registry)}
+    _panels(made, board, View(dialect, language, fleet.rules, titles, scope, name))
     text = json.dumps(made.build(), cls=JSONEncoder, ensure_ascii=False, indent=1, sort_keys=True)
     return text + "\n"
+
+
+def _rules(rules: RuleSet) -> Mappings:
+    return tuple((rule.id, Text(rule.title_zh, rule.title), "") for rule in rules.rules.values())
+
+
+def _sites(registry: Registry | None) -> Mappings:
+    found = registry.sites.values() if registry else ()
+    return tuple((site.id, Text(site.name_zh, site.name), "") for site in found)
 
 
 def _panels(made: builders.Dashboard, board: Board, view: View) -> None:

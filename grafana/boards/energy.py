@@ -167,7 +167,7 @@ def _amounts() -> Panel:
         9,
         (total("amount"), total("measured", "mean"), total("estimated", "mean")),
         columns=(
-            Column("site", words.SITE),
+            Column("site", words.SITE, titles="sites"),
             Column("place", words.PLACE),
             Column("quantity", words.QUANTITY, mappings=parts.quantity_titles("counter")),
             Column("A", Text("用量", "Amount"), "1"),

@@ -13,8 +13,8 @@ from grafana.words import Text, same
 _SUBJECT = ("level", "rule", "site", "place", "subject")
 SUBJECT_COLUMNS = (
     Column("level", words.LEVEL, mappings=parts.LEVELS, width=80),
-    Column("rule", words.RULE, rules=True),
-    Column("site", words.SITE, link="energy"),
+    Column("rule", words.RULE, titles="rules"),
+    Column("site", words.SITE, titles="sites", link="energy"),
     Column("place", words.PLACE),
     Column("subject", words.SUBJECT),
 )
@@ -84,7 +84,7 @@ def open_table() -> Panel:
     )
 
 
-def written_last() -> Panel:
+def written_last(width: int = 4, height: int = 4) -> Panel:
     """When the projection last wrote."""
     return Panel(
         AGE,
@@ -96,12 +96,12 @@ def written_last() -> Panel:
         ),
         Text("所选时段内没有写入", "Nothing written in the range"),
         "age",
-        4,
-        4,
+        width,
+        height,
     )
 
 
-def completeness(width: int) -> Panel:
+def completeness(height: int = 4) -> Panel:
     """Valid of expected readings over the range, as one number."""
     share = Query(schema.COMPLETENESS, "valid", (), (), SUM, SUM, total=True,
                   divided_by="expected")  # fmt: skip
@@ -116,8 +116,8 @@ def completeness(width: int) -> Panel:
         ),
         words.NOT_YET,
         "share",
-        width,
         4,
+        height,
         (Target(share, Text("完整率", "share")),),
         steps=((0, "orange"), (SHARE_WANTED, "green")),
         decimals=1,

@@ -39,7 +39,7 @@ def board() -> Board:
 def _alive() -> tuple[Panel, ...]:
     down = Query(schema.PIPELINE, "sources_down", (), (), LAST, SUM, total=True)
     return (
-        completeness(4),
+        completeness(),
         Panel(
             STAT,
             Text("断开的数据源", "Sources down"),
@@ -99,7 +99,7 @@ def _sites() -> Panel:
             Column("B", Text("未解除预警", "Open warnings"), "count", steps=((1, "orange"),)),
             Column("C", Text("数据完整率", "Completeness"), "share",
                    steps=((0, "orange"), (SHARE_WANTED, "green"))),
-            Column("D", Text("NMHC 最高", "Highest NMHC"), parts.unit(_NMHC)),
+            Column("D", Text("NMHC 最高", "Highest NMHC"), parts.unit(_NMHC), limits=(_NMHC,)),
             Column("E", Text("用电（最大计量点）", "Electricity (largest meter)"), "kWh"),
         ),
         sort="B",

@@ -29,7 +29,7 @@ def board() -> Board:
             "sources, and the projections into databases like this one.",
         ),
         rows=(
-            Row(Text("接收", "Intake"), (written_last(), _rate(), _sources())),
+            Row(Text("接收", "Intake"), (written_last(4, 8), _rate(), _sources())),
             Row(Text("处理", "Behind the journal"), (_healthy(), _behind(), _entries())),
             Row(Text("数据流水", "Journal"), (_journal(), _open())),
         ),

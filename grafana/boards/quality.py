@@ -24,7 +24,7 @@ def board() -> Board:
             "is where it is missing, and why.",
         ),
         rows=(
-            Row(Text("缺数情况", "What is missing"), (completeness(4), _over_time(), _by_place())),
+            Row(Text("缺数情况", "What is missing"), (completeness(8), _over_time(), _by_place())),
             Row(Text("无效与带标记的读数", "Invalid and marked readings"), (_codes(), _worst())),
             Row(Text("拒收", "Refused"), (_refused(), _refused_rate())),
         ),
@@ -76,7 +76,7 @@ def _by_place() -> Panel:
         9,
         tuple(Target(query, same("{place}")) for query in queries),
         columns=(
-            Column("site", words.SITE, link="energy"),
+            Column("site", words.SITE, titles="sites", link="energy"),
             Column("place", words.PLACE),
             Column("A", Text("应收", "Expected"), "count"),
             Column("B", Text("有效", "Valid"), "count"),
@@ -130,7 +130,7 @@ def _worst() -> Panel:
         9,
         (Target(query, same("{place}")),),
         columns=(
-            Column("site", words.SITE),
+            Column("site", words.SITE, titles="sites"),
             Column("place", words.PLACE),
             Column("quantity", words.QUANTITY, mappings=parts.quantity_titles()),
             Column("A", Text("读数", "Readings"), "count", width=100),

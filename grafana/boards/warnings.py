@@ -22,7 +22,7 @@ def board() -> Board:
             "meterwatch alerts. What to do stands in the runbook.",
         ),
         rows=(
-            Row(Text("现在", "Now"), (*open_now(), written_last(), open_table())),
+            Row(Text("现在", "Now"), (*open_now(), written_last(12), open_table())),
             Row(Text("历史", "History"), (_history(), _fired())),
             Row(Text("分布", "Where they come from"), (_by_rule(), _by_site())),
         ),
@@ -48,8 +48,8 @@ def _history() -> Panel:
             Column("Value", Text("状态", "State"), mappings=parts.STATES, width=80),
             Column("level", words.LEVEL, mappings=parts.LEVELS, width=80),
             Column("title", Text("预警", "Warning")),
-            Column("rule", words.RULE, rules=True),
-            Column("site", words.SITE),
+            Column("rule", words.RULE, titles="rules"),
+            Column("site", words.SITE, titles="sites"),
             Column("place", words.PLACE),
             Column("subject", words.SUBJECT),
         ),
@@ -99,7 +99,7 @@ def _by_rule() -> Panel:
         (_counted(("level", "rule")),),
         columns=(
             Column("level", words.LEVEL, mappings=parts.LEVELS, width=80),
-            Column("rule", words.RULE, rules=True),
+            Column("rule", words.RULE, titles="rules"),
             Column("A", Text("次数", "Times"), "count", width=90),
         ),
         sort="A",
@@ -121,7 +121,7 @@ def _by_site() -> Panel:
         (_counted(("county", "site", "place")),),
         columns=(
             Column("county", words.COUNTY, width=110),
-            Column("site", words.SITE, link="energy"),
+            Column("site", words.SITE, titles="sites", link="energy"),
             Column("place", words.PLACE),
             Column("A", Text("次数", "Times"), "count", width=90),
         ),

@@ -12,7 +12,9 @@ import yaml
 from grafana_foundation_sdk.models import units as known_units
 
 from collector.quantities import quantities
+from collector.registry_text import parse_registry
 from grafana import targets
+from grafana.boards import BOARDS
 from grafana.build import DASHBOARDS, build, catalogue, write
 from grafana.units import grafana_unit
 from rules.ruleset import RuleSet, parse_rules
@@ -66,6 +68,12 @@ def test_uids_are_stable_and_each_board_is_there_in_each_variant() -> None:
     assert len(uids) == 4 * 6
 
 
+def test_the_page_names_every_dashboard() -> None:
+    page = (PROVISIONING.parents[1] / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    for board in BOARDS:
+        assert f"| {board.title.zh} · {board.title.en} | `mw-{board.id}` |" in page
+
+
 def test_links_lead_to_boards_of_the_same_variant() -> None:
     uids = {json.loads(text)["uid"] for text in BUILT.values()}
     for name, text in BUILT.items():
@@ -116,6 +124,26 @@ def test_a_stretch_between_a_low_and_a_high_limit_has_no_colour() -> None:
         (198, "transparent"),
         (235.4, "yellow"),
     ]
+
+
+def test_tables_show_a_fleets_sites_by_name_and_lead_on_by_id() -> None:
+    """A value mapping is what people see; a link takes the id, not the name."""
+    text = """
+[site]
+id = "print"
+name = "Longnan Road Printing"
+name_zh = "陇南路印刷厂"
+county = "620502"
+industry = "C2319"
+"""
+    registry = parse_registry({"print.toml": text}, {})
+    for language, name in (("zh", "陇南路印刷厂"), ("en", "Longnan Road Printing")):
+        built = build(catalogue(), registry=registry)[f"promql/{language}/warnings.json"]
+        title = "未解除的预警" if language == "zh" else "Open warnings"
+        overrides = panel(built, title)["fieldConfig"]["overrides"]
+        site = {one["id"]: one["value"] for one in overrides[2]["properties"]}
+        assert site["mappings"][0]["options"]["print"]["text"] == name
+        assert "var-site=${__value.raw}&" in site["links"][0]["url"]
 
 
 def test_the_zone_is_the_fleets() -> None:
