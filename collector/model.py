@@ -321,3 +321,6 @@ class Reason:
     BAD_VALUE = "bad-value"
     TOO_LARGE = "too-large"
     PROGRAM_FAULT = "program-fault"
+    REJECTED = "rejected-by-database"
+    UNFIT = "unfit-for-database"
+    """Of readings that are in the archive, and cannot be in an external database."""

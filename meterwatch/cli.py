@@ -120,16 +120,16 @@ def run(
 
 @app.command()
 def check(folder: Folder) -> None:
-    """Name every fault in a fleet folder.
+    """Name every fault in a fleet folder, and in how its databases are set up.
 
     Each with file and line; exit code 1 if there is any.
     """
     from meterwatch.fleet import parse, read_files
-    from meterwatch.inspect import summary
+    from meterwatch.inspect import databases, summary
 
-    with _told():
+    with _told("influx"):
         fleet = parse(read_files(folder))
-        for line in summary(fleet):
+        for line in (*summary(fleet), *databases(fleet, folder)):
             print(line)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -28,7 +30,9 @@ from collector.registry import FOREVER, Device, Registry
 from collector.settings import MqttSource
 from collector.telemetry import Telemetry
 from meterwatch.fleet import Fleet, kept, parse, read_files
+from meterwatch.projections import looked_at
 from meterwatch.refusal_words import refusal
+from meterwatch.wiring import imported, secret_text
 
 DAY_MS: Final = 86_400_000
 ID_SHOWN: Final = 12
@@ -93,6 +97,8 @@ REASONS_ZH: Final[dict[str, str]] = {
     Reason.BAD_VALUE: "数值错误",
     Reason.TOO_LARGE: "报文过大",
     Reason.PROGRAM_FAULT: "程序内部错误",
+    Reason.REJECTED: "外部库拒绝写入（本地库已保存）",
+    Reason.UNFIT: "外部库无法保存（本地库已保存）",
 }
 
 
@@ -120,6 +126,23 @@ def summary(fleet: Fleet) -> list[str]:
         for place in registry.unserved(_now())
     ]
     return lines
+
+
+def databases(fleet: Fleet, folder: Path) -> list[str]:
+    """What ``check`` says of the databases that the settings name. Raises ``ConfigurationError``
+    for those that would hold other numbers than they are given."""
+    place = SimpleNamespace(folder=folder)
+    faults: list[Fault] = []
+    notes: list[str] = []
+    for one in fleet.settings.projections:
+        if one.enabled:
+            secret = partial(secret_text, folder)
+            found, told = looked_at(one, place, secret, imported, _now())
+            faults += found
+            notes += told
+    if faults:
+        raise ConfigurationError(faults)
+    return notes
 
 
 def print_status(folder: Path, lang: str) -> None:
@@ -171,6 +194,7 @@ def _sources(fleet: Fleet, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> 
         }
     )
     named += [f"notifier:{one.name}" for one in fleet.settings.notifiers]
+    named += [one.origin for one in fleet.settings.projections if one.enabled]
     states = reader.states()
     grid = Table(*(word(key, lang) for key in ("sources", "state", "since", "why")))
     for name in named:

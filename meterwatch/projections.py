@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapters.stores.archive_reader import ArchiveReader
 from collector import projections as settings
+from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.model import Refusal, Revision
 from collector.ports import Delivery, Fold, Urgency
 from collector.projections import ProjectionSettings
@@ -102,6 +103,30 @@ _DATABASES: Final[Mapping[str, tuple[str, str]]] = {
     settings.VICTORIA: ("adapters.stores.victoria", "VictoriaDatabase"),
     settings.INFLUX: ("adapters.stores.influx", "InfluxDatabase"),
 }
+
+
+def looked_at(
+    one: ProjectionSettings,
+    program: Any,
+    secret: Callable[[Any], str],
+    imported: Callable[[str], Any],
+    now: int,
+) -> tuple[list[Fault], list[str]]:
+    """What ``check`` says of a database: what makes it hold wrong numbers, and notes. ``now``: UTC
+    ms. One that cannot be asked now is a note: it may not be there yet."""
+    try:
+        opened = database(one, program, secret, imported)
+        try:
+            advice = opened.condition(now).advice
+        finally:
+            opened.close()
+    except (TemporaryError, ConfigurationError) as fault:
+        return [], [f"note: projection {one.name} was not checked: {fault}"]
+    where = f"projection {one.name} at {one.url}"
+    faults = [Fault(where, 0, tip.what, tip.todo) for tip in advice if tip.wrong]
+    return faults, [
+        f"note: projection {one.name}: {tip.what} -> {tip.todo}" for tip in advice if not tip.wrong
+    ]
 
 
 def _registry(revision: Revision | None) -> Registry:

@@ -18,13 +18,10 @@ from adapters.projection.delivery import RejectedLine, deliver
 from adapters.projection.fence import Fence
 from adapters.stores.external import Condition, Database
 from adapters.stores.line import NO_POINT, LineEncoder, PointNames, names_of_point
-from collector.model import Batch, Mask, Refusal
+from collector.model import Batch, Mask, Reason, Refusal
 from collector.ports import Journal
 from collector.registry import Registry
 from collector.telemetry import Telemetry
-
-REJECTED: Final = "rejected-by-database"
-UNFIT: Final = "unfit-for-database"
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS named (point INTEGER PRIMARY KEY, names TEXT NOT NULL);
@@ -150,7 +147,9 @@ class Sender:
         for line in deliver(self._database, lines):
             key = line.line.split(b" ", 1)[0].decode("utf-8", "replace")
             stamp = int(line.line.rpartition(b" ")[2])
-            self._refuse(REJECTED, f"{self._name}: {key}: {line.reason}", stamp, 1, line.line)
+            self._refuse(
+                Reason.REJECTED, f"{self._name}: {key}: {line.reason}", stamp, 1, line.line
+            )
 
     def refusals(self) -> list[Refusal]:
         """What was refused since the last call."""
@@ -173,7 +172,7 @@ class Sender:
                 why[point] = line.reason
                 self._fence.note(point, time, time + 1, line.reason)
             detail = f"{self._called(point)}: {line.reason}"
-            self._refuse(REJECTED, detail, int(batch.segments.received.max()), 1, line.line)
+            self._refuse(Reason.REJECTED, detail, int(batch.segments.received.max()), 1, line.line)
         for point in self._fence.rejected(why, now):
             self._telemetry.event(
                 "projection leaves a point out for a while, the database rejects it",
@@ -192,7 +191,7 @@ class Sender:
         received = int(batch.segments.received.max())
         for number, count in zip(point.tolist(), times.tolist(), strict=True):
             reason = self._fence.reasons.get(number, "")
-            self._refuse(REJECTED, f"{self._called(number)}: {reason}", received, count, b"")
+            self._refuse(Reason.REJECTED, f"{self._called(number)}: {reason}", received, count, b"")
 
     def _unfit(self, reason: str, batch: Batch, rows: Any) -> None:
         """Rows that the database could not hold, by point."""
@@ -202,7 +201,7 @@ class Sender:
             row = int(rows[at])
             called = self._called(number)
             sample = f"{called} {batch.value[row]:.17g} {int(batch.time[row])}".encode()
-            self._refuse(UNFIT, f"{called} {reason}", received, count, sample)
+            self._refuse(Reason.UNFIT, f"{called} {reason}", received, count, sample)
 
     def _called(self, point: int | None) -> str:
         if point is None or not 0 <= point < len(self._names):

@@ -75,8 +75,10 @@ class Watch:
     def _tell(self, found: Condition, restarted: bool) -> None:
         before = self._seen
         if before is None or before.advice != found.advice:
-            for what, todo in found.advice:
-                self._telemetry.event(what, level="warning", projection=self._name, todo=todo)
+            for one in found.advice:
+                level = "error" if one.wrong else "warning"
+                event = self._telemetry.event
+                event(one.what, level=level, projection=self._name, todo=one.todo)
         if before is None or restarted:
             return
         for why, rows in found.dropped.items():

@@ -55,17 +55,26 @@ class LinesRejectedError(MeterwatchError):
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """What a person should change at the database. ``wrong``: as it is, it holds other numbers
+    than it was given."""
+
+    what: str
+    todo: str
+    wrong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
-    """How a database stands. ``started``: when its process did, 0 where it does not tell.
-    ``low`` and ``high``: times (UTC ms, inclusive) that it takes now. ``dropped``: rows that it
-    took with a 2xx and then dropped, by its own counters since it started. ``advice``: what a
-    person should change, each as (what, what to do)."""
+    """How a database stands. ``started``: names its process, 0 where it does not tell. ``low`` and
+    ``high``: times (UTC ms, inclusive) that it takes now. ``dropped``: rows that it took with a
+    2xx and then dropped, by its own counters since it started."""
 
     started: int = 0
     low: int = FIRST_TIME
     high: int = LAST_TIME
     dropped: Mapping[str, int] = field(default_factory=dict)
-    advice: tuple[tuple[str, str], ...] = ()
+    advice: tuple[Advice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

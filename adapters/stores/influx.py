@@ -15,13 +15,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from adapters.stores.external import Condition, Held, Http, Sums, Target
+from adapters.stores.external import Advice, Condition, Held, Http, Sums, Target
 from adapters.stores.line import FIRST_TIME, LAST_TIME, Dialect, PointNames
 from collector.errors import TemporaryError
 from collector.schema import QUALITY
 
 RETENTION_MARGIN_MS: Final = 60_000
 """Rows this close to the end of retention are not sent: they would be gone on arrival."""
+HALF_A_YEAR_S: Final = 183 * 86_400
 _UNITS_S: Final = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -60,7 +61,13 @@ class InfluxDatabase:
         kept = self._retention_s()
         if kept is None:
             return Condition(low=FIRST_TIME, high=LAST_TIME)
-        return Condition(low=now - 1000 * kept + RETENTION_MARGIN_MS, high=LAST_TIME)
+        advice: tuple[Advice, ...] = ()
+        if kept < HALF_A_YEAR_S:
+            what = f"InfluxDB keeps {kept // 86_400} days"
+            todo = "give it a longer retention, or accept that it shows no more"
+            advice = (Advice(what, todo),)
+        low = now - 1000 * kept + RETENTION_MARGIN_MS
+        return Condition(low=low, high=LAST_TIME, advice=advice)
 
     def _retention_s(self) -> int | None:
         """Seconds that it keeps a row; None for ever, or where it does not tell."""

@@ -16,11 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from adapters.stores.external import Condition, Held, Http, Sums, Target
+from adapters.stores.external import Advice, Condition, Held, Http, Sums, Target
 from adapters.stores.line import FIRST_TIME, LAST_TIME, Dialect, PointNames
 from collector.schema import QUALITY, metric_of
 
 DAY_MS: Final = 86_400_000
+HALF_A_YEAR_MS: Final = 183 * DAY_MS
 FUTURE_MS: Final = 2 * DAY_MS - 60_000
 """It ignores samples more than two days ahead."""
 MARGIN_MS: Final = 3_600_000
@@ -149,31 +150,22 @@ class VictoriaDatabase:
         return [json.loads(line) for line in body.splitlines()]
 
 
-def _advice(dedup: str, retention: str, kept: int | None) -> list[tuple[str, str]]:
+def _advice(dedup: str, retention: str, kept: int | None) -> list[Advice]:
     advice = []
-    if dedup in {"", "0", "0s"}:
-        advice.append(
-            (
-                "VictoriaMetrics runs without deduplication: what is sent twice counts twice",
-                "start it with -dedup.minScrapeInterval=1ms",
-            )
-        )
+    todo = "start it with -dedup.minScrapeInterval=1ms"
+    if not retention and not dedup:
+        what = "VictoriaMetrics does not show its flags: deduplication cannot be checked"
+        advice.append(Advice(what, f"see yourself that it runs so; {todo}"))
+    elif dedup in {"", "0", "0s"}:
+        what = "VictoriaMetrics runs without deduplication: what is sent twice counts twice"
+        advice.append(Advice(what, todo, wrong=True))
     elif dedup != "1ms":
-        advice.append(
-            (
-                f"VictoriaMetrics runs with -dedup.minScrapeInterval={dedup}: readings closer "
-                "together than that are dropped",
-                "start it with -dedup.minScrapeInterval=1ms",
-            )
-        )
-    if kept is not None and kept < 183 * DAY_MS:
-        advice.append(
-            (
-                f"VictoriaMetrics keeps {kept // DAY_MS} days (-retentionPeriod={retention})",
-                "half a year of history must be kept: start it with -retentionPeriod=24, or accept "
-                "that Grafana shows no more",
-            )
-        )
+        what = f"VictoriaMetrics runs with -dedup.minScrapeInterval={dedup}: readings closer"
+        advice.append(Advice(f"{what} together than that are dropped", todo, wrong=True))
+    if kept is not None and kept < HALF_A_YEAR_MS:
+        what = f"VictoriaMetrics keeps {kept // DAY_MS} days (-retentionPeriod={retention})"
+        todo = "start it with -retentionPeriod=24 for two years, or accept that it shows no more"
+        advice.append(Advice(what, todo))
     return advice
 
 
