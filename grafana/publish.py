@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from collector.errors import ConfigurationError, Fault
 from grafana.publish_annotations import TAG, Note, differs, known
-from grafana.publish_client import Json, RefusedError, Server
-from grafana.publish_dashboards import dashboard_step, models_of
+from grafana.publish_client import ANNOTATIONS_READ, Json, RefusedError, Server
+from grafana.publish_dashboards import UID, dashboard_step, models_of
 from grafana.publish_sources import Source
 from grafana.publish_steps import Step, Verdict
 
@@ -40,6 +41,7 @@ class Wanted:
 def plan(server: Server, wanted: Wanted) -> list[Step]:
     """What publishing would do. Only reads. Raises as :mod:`grafana.publish_client` does, and
     ``ConfigurationError`` for dashboards that are none."""
+    _check(wanted)
     models = models_of(wanted.dashboards)
     steps = [_folder(server, wanted)]
     if wanted.source is not None:
@@ -50,6 +52,14 @@ def plan(server: Server, wanted: Wanted) -> list[Step]:
     ]
     steps += _annotations(server, wanted.notes)
     return steps
+
+
+def _check(wanted: Wanted) -> None:
+    if not UID.fullmatch(wanted.folder_uid):
+        what, todo = f"{wanted.folder_uid!r} is no uid of a folder", "it stands in its address"
+        raise ConfigurationError(Fault("--folder-uid", 0, what, todo))
+    if not wanted.folder.strip():
+        raise ConfigurationError(Fault("--folder", 0, "the folder has no title", "give one"))
 
 
 def _folder(server: Server, wanted: Wanted) -> Step:
@@ -90,10 +100,13 @@ def _source(server: Server, wanted: Wanted, source: Source) -> Step:
     if there.get("readOnly"):
         todo = "change that file, or leave data sources alone with --no-data-source"
         return step(Verdict.REFUSED, why=f"Grafana provisions it from a file ({why})", todo=todo)
-    if differs_in and source.touched(there) and not wanted.overwrite:
-        return step(Verdict.KEPT, why=f"changed in Grafana: {why}", todo="--overwrite replaces it")
-    body = _with_secrets(source.over(there), source, secrets)
-    return step(Verdict.UPDATE, why=why, act=partial(server.update_source, body))
+    changed = bool(differs_in) and source.touched(there)
+    if changed:
+        why = f"changed in Grafana: {why}"
+    if changed and not wanted.overwrite:
+        return step(Verdict.KEPT, why=why, todo="--overwrite replaces it")
+    act = partial(server.update_source, _with_secrets(source.over(there), source, secrets))
+    return step(Verdict.UPDATE, why=why, act=act, replaces=changed)
 
 
 def _with_secrets(body: Json, source: Source, names: Sequence[str]) -> Json:
@@ -106,7 +119,12 @@ def _annotations(server: Server, notes: Sequence[Note]) -> list[Step]:
     if not notes:
         return []
     start, end = min(note.start for note in notes), max(note.end for note in notes)
-    there = known(server.annotations(start, end, [TAG]))
+    told = server.annotations(start, end, [TAG])
+    there = known(told)
+    if len(told) >= ANNOTATIONS_READ:  # not all of them: ask for the others one by one
+        for note in notes:
+            if note.alert not in there:
+                there |= known(server.annotations(note.start, note.end, [note.tag]))
     steps = []
     unchanged = 0
     for note in notes:

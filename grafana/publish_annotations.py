@@ -30,6 +30,11 @@ class Note:
     tags: tuple[str, ...]
     text: str
 
+    @property
+    def tag(self) -> str:
+        """The one by which it is found again."""
+        return _ID + self.alert
+
 
 def note_of(alert: Alert, title: str, lang: str) -> Note:
     """``title``: of its rule, in ``lang`` (``zh`` or ``en``). Nothing that still moves while the

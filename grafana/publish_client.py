@@ -13,6 +13,7 @@ below: the path of a URL, the quoting of queries, the list of versions.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -48,11 +49,13 @@ class RefusedError(ConfigurationError):
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where Grafana is, and who asks. ``ca_file``: PEM of the authority that signed its
-    certificate, where the system does not know it."""
+    certificate, where the system does not know it. ``clear_text``: the token may cross the network
+    unencrypted."""
 
     url: str
     token: str = field(repr=False)
     ca_file: str = ""
+    clear_text: bool = False
     timeout: float = 15.0
 
 
@@ -61,9 +64,10 @@ class Server:
     there."""
 
     def __init__(self, address: Address) -> None:
-        """Opens nothing. Raises ``ConfigurationError`` for a URL that cannot be meant."""
+        """Opens no connection. Raises ``ConfigurationError`` for what cannot be meant."""
         self.url = address.url.rstrip("/")
-        parts = _parts(address.url)
+        parts = _parts(address.url, clear_text=address.clear_text)
+        _check(address)
         # The client puts "api" straight behind the path: without this slash it would ask for
         # /grafanaapi/health.
         prefix = parts.path.strip("/") + "/" if parts.path.strip("/") else ""
@@ -163,9 +167,10 @@ class Server:
     # -- annotations -----------------------------------------------------------------------
 
     def annotations(self, start: int, end: int, tags: Sequence[str]) -> list[Json]:
-        """Those that have all of ``tags`` and touch ``start .. end`` (UTC ms, both included)."""
+        """The newest ``ANNOTATIONS_READ`` that have all of ``tags`` and touch ``start .. end`` (UTC
+        ms, both included)."""
         read = self._api.annotations.get_annotation
-        found: list[Json] = self._ask(
+        return self._ask(
             "read annotations",
             lambda: read(
                 time_from=start,
@@ -175,11 +180,6 @@ class Server:
                 limit=ANNOTATIONS_READ,
             ),
         )
-        if len(found) < ANNOTATIONS_READ or end <= start:
-            return found
-        middle = (start + end) // 2  # one that spans the middle comes twice
-        halves = self.annotations(start, middle, tags), self.annotations(middle + 1, end, tags)
-        return list({one["id"]: one for half in halves for one in half}.values())
 
     def add_annotation(self, start: int, end: int, tags: list[str], text: str) -> None:
         add = self._api.annotations.add_annotation
@@ -236,7 +236,7 @@ class Server:
             raise self._refused(0, what, "give the address that it sends to as --url") from error
         except requests.exceptions.JSONDecodeError as error:
             raise self._refused(200, f"could not {doing}: its answer is no JSON", _PATH) from error
-        except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+        except requests.exceptions.RequestException as error:
             what = f"{self.url}: Grafana was not reached: {_innermost(error)}"
             raise TemporaryError(f"{what} -> is it running, and is --url right?", 30) from error
         if isinstance(told, str):  # a login page, a proxy's greeting
@@ -249,8 +249,10 @@ class Server:
         if status >= 500 or status == 429:
             what = f"{self.url}: could not {doing}: Grafana said {status}: {said[:300]}"
             return TemporaryError(f"{what} -> try again; if it stays, see Grafana's log", 30)
-        what = f"could not {doing}: {said[:300]} ({status})"
-        return self._refused(status, what, _todo(status, said, str(body.get("status") or "")))
+        todo = _todo(status, said, str(body.get("status") or ""))
+        if _NEEDED.search(said):
+            said = "access denied"  # the permission stands in what to do
+        return self._refused(status, f"could not {doing}: {said[:300]} ({status})", todo)
 
     def _refused(self, status: int, what: str, todo: str) -> RefusedError:
         return RefusedError(self.url, status, what, todo)
@@ -284,7 +286,7 @@ def _todo(status: int, said: str, reason: str) -> str:
     return "see Grafana's log for why"
 
 
-def _parts(url: str) -> SplitResult:
+def _parts(url: str, *, clear_text: bool) -> SplitResult:
     """The parts of a URL that can be meant; else ``ConfigurationError``, without a password."""
     what, todo = "", 'write it as "https://grafana.example:3000"'
     try:
@@ -298,9 +300,30 @@ def _parts(url: str) -> SplitResult:
         what = f"{url} is no address of a Grafana"
     elif parts.query or parts.fragment:
         what = f"{url} has something behind its path"
+    elif parts.scheme == "http" and not _near(parts.hostname) and not clear_text:
+        what = "the token would go over the network in clear text"
+        todo = "write https:// in the address, or give --allow-clear-text"
     if what:
         raise ConfigurationError(Fault("--url", 0, what, todo))
     return parts
+
+
+def _check(address: Address) -> None:
+    """Raises ``ConfigurationError`` for what no request could be made with."""
+    if not re.fullmatch(r"[!-~]+", address.token):
+        what, todo = "the token is not one line of plain letters and digits", "copy it again"
+        raise ConfigurationError(Fault("--token-env or --token-file", 0, what, todo))
+    if address.ca_file:
+        try:
+            ssl.create_default_context(cafile=address.ca_file)
+        except OSError as error:  # an SSLError too
+            what = f"{address.ca_file} is no certificate file: {error.strerror or error}"
+            raise ConfigurationError(Fault("--ca-file", 0, what, "give a PEM file")) from error
+
+
+def _near(host: str) -> bool:
+    """Whether it is this machine itself."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _innermost(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from grafana.publish_steps import Step, Verdict
 
 _MESSAGE: Final = "meterwatch publish, content {}"
 _SIGNED: Final = re.compile(r"^meterwatch publish, content ([0-9a-f]{32})$")
+UID: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _ADDED: Final = ("id", "version")
 """What Grafana puts into a dashboard that it keeps."""
 
@@ -50,7 +51,7 @@ def models_of(texts: Mapping[str, str]) -> list[Json]:
             faults.append(Fault(name, 0, f"is no JSON: {error}", "build the dashboards again"))
             continue
         uid = model.get("uid") if isinstance(model, dict) else None
-        if not isinstance(uid, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", uid):
+        if not isinstance(uid, str) or not UID.fullmatch(uid):
             faults.append(Fault(name, 0, "has no uid of 1 to 40 letters, digits, - or _"))
         elif not model.get("title"):
             faults.append(Fault(name, 0, "has no title"))
@@ -96,7 +97,8 @@ def dashboard_step(server: Server, model: Json, folder: str, *, overwrite: bool)
         return step(Verdict.UPDATE, why=moved, act=act)
     changed = _changed(meta, history, version)
     if overwrite:
-        return step(Verdict.UPDATE, why=f"{changed}; it stays in the dashboard's versions", act=act)
+        why = f"{changed}; that version stays in its history"
+        return step(Verdict.UPDATE, why=why, act=act, replaces=True)
     return step(Verdict.KEPT, why=changed, todo="--overwrite replaces it")
 
 

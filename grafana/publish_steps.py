@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -29,15 +29,17 @@ _DONE: Final = {Verdict.CREATE: "created", Verdict.UPDATE: "updated"}
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing, and what happens to it. ``act`` does it; ``done`` once that was done."""
+    """One thing, and what happens to it. ``act`` does it; ``done`` once that was done.
+    ``replaces``: what a person did is lost to sight; ``why`` tells, and people read it first."""
 
     verdict: Verdict
     kind: str
     name: str
     why: str = ""
     todo: str = ""
-    act: Callable[[], None] | None = None
+    act: Callable[[], None] | None = field(default=None, repr=False)  # may hold a secret
     done: bool = False
+    replaces: bool = False
 
     def __str__(self) -> str:
         word = _DONE.get(self.verdict, self.verdict) if self.done else self.verdict

@@ -170,6 +170,7 @@ class _Threads(ThreadingHTTPServer):
 def _handler(server: GrafanaServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet: each alone waits for an acknowledgement
 
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -165,7 +165,8 @@ def test_overwrite_replaces_it_after_telling(served: GrafanaServer, admin: Serve
     step = step_of(steps, "mw-a")
     assert step.verdict is Verdict.UPDATE
     assert "changed by li.na" in step.why
-    assert "stays in the dashboard's versions" in step.why
+    assert "that version stays in its history" in step.why
+    assert step.replaces
     kept = served.grafana.dashboards["mw-a"]
     assert kept.model["title"] == "Overview"
     assert [one["data"]["title"] for one in kept.versions] == ["Overview", "Mine", "Overview"]
@@ -313,6 +314,14 @@ def test_a_folder_of_the_same_title_is_somebody_elses(served: GrafanaServer, adm
     assert served.writes() == []
     assert good(publish(admin, wanted(folder="能耗 & VOC #1")))
     assert served.grafana.folders["meterwatch"]["title"] == "能耗 & VOC #1"
+
+
+@pytest.mark.parametrize("title", ["A+B", "50% & more #1", "能耗"])
+def test_a_title_is_searched_as_it_is_written(
+    served: GrafanaServer, admin: Server, title: str
+) -> None:
+    served.grafana.person_makes_folder(title, "x1")
+    assert "(uid x1)" in plan(admin, wanted(folder=title))[0].why
 
 
 def test_the_same_title_below_another_folder_is_no_obstacle(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def served() -> Iterator[GrafanaServer]:
         yield server
 
 
-def reach(url: str, token: str = "glsa_secret", **more: str) -> Server:
+def reach(url: str, token: str = "glsa_secret", **more: Any) -> Server:
     return Server(Address(url, token, timeout=5, **more))
 
 
@@ -47,7 +48,7 @@ def test_nobody_listens() -> None:
 
 def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(TemporaryError, match=r"not reached: .*resolve"):
-        reach("http://grafana.invalid:3000").version()
+        reach("http://grafana.invalid:3000", clear_text=True).version()
 
 
 def test_a_connection_that_breaks(served: GrafanaServer) -> None:
