@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
 from collector.alerts import Level
-from grafana.words import CHECK, LIMITS, Language
+from grafana.words import CHECK, LIMITS, PARTLY, Language
 from rules.life import Limit
-from rules.ruleset import RuleSet
+from rules.ruleset import Rule, RuleSet
 
 COLOURS: Final = {
     Level.BLUE: "blue",
@@ -36,6 +36,8 @@ class Line(NamedTuple):
     title: str
     title_zh: str
     recalled: bool
+    partly: bool
+    """The rule watches only some industries, sites or points."""
 
 
 def lines_of(quantities: tuple[str, ...], rules: RuleSet) -> list[Line]:
@@ -45,15 +47,27 @@ def lines_of(quantities: tuple[str, ...], rules: RuleSet) -> list[Line]:
         settings = rule.settings
         if not isinstance(settings, Limit) or settings.per:
             continue
-        watched = rule.select.quantity or "".join(
-            {name.split("/")[2] for name in rule.select.points if name.count("/") >= 2}
-        )
-        if any(fnmatchcase(quantity, watched) for quantity in quantities):
-            recalled = "recalled" in rule.source
+        if any(fnmatchcase(one, watched) for one in quantities for watched in _watched(rule)):
+            select = rule.select
             found.append(
-                Line(settings.limit, settings.sign, rule.level, rule.title, rule.title_zh, recalled)
+                Line(
+                    settings.limit,
+                    settings.sign,
+                    rule.level,
+                    rule.title,
+                    rule.title_zh,
+                    "recalled" in rule.source,
+                    bool(select.sites or select.places or select.industries or select.points),
+                )
             )
     return sorted(found)
+
+
+def _watched(rule: Rule) -> set[str]:
+    """Names or patterns of quantities; a point is ``site/place/quantity`` and may go on."""
+    if rule.select.points:
+        return {point.split("/")[2] for point in rule.select.points if point.count("/") >= 2}
+    return {rule.select.quantity}
 
 
 def steps_of(lines: list[Line]) -> list[tuple[float | None, str]]:
@@ -83,6 +97,7 @@ def told(lines: list[Line], unit: str, language: Language) -> str:
     parts = [
         f"{sign[line.sign]}{line.value:g} {unit}".rstrip()
         + f": {line.title_zh if language == 'zh' else line.title}"
+        + (f" ({PARTLY.get(language)})" if line.partly else "")
         for line in lines
     ]
     check = CHECK.get(language)

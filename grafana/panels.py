@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models import dashboard
 from collector import schema
 from grafana import model
 from grafana.limits import NO_COLOUR, lines_of, steps_of, told
-from grafana.model import Mappings, Panel
+from grafana.model import Mappings, Panel, Target
 from grafana.query import QUARTER, SPANNED, Scope
 from grafana.targets import MINUTE, Dialect, refer, value_of
 from grafana.units import grafana_unit, written
@@ -62,8 +62,7 @@ def render(panel: Panel, view: View, number: int, x: int, y: int) -> Any:
     builder.id(number).grid_pos(dashboard.GridPos(h=panel.height, w=panel.width, x=x, y=y))
     builder.datasource(refer(view.dialect)).unit(grafana_unit(panel.unit))
     builder.no_value(panel.empty.get(view.language))
-    if panel.kind != model.AGE:
-        builder.thresholds(_thresholds(panel, view))
+    builder.thresholds(_thresholds(panel, view))
     if panel.mappings:
         builder.mappings(_mappings(panel.mappings, view.language))
     if panel.decimals is not None:
@@ -94,7 +93,7 @@ def _thresholds(panel: Panel, view: View) -> builders.ThresholdsConfig:
     if lines:
         steps = steps_of(lines)
     else:
-        base = "text" if panel.kind in {model.STAT, model.TABLE, model.EVENTS} else NO_COLOUR
+        base = NO_COLOUR if panel.kind in model.SERIES else "text"
         steps = [(None, base), *panel.steps]
     made = [dashboard.Threshold(value=value, color=colour) for value, colour in steps]
     return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(made)
@@ -110,8 +109,13 @@ def _mappings(mappings: Mappings, language: Language) -> list[Any]:
     return [dashboard.ValueMap(options=options)]
 
 
+def _lettered(panel: Panel) -> list[tuple[str, Target]]:
+    """Targets with the letters by which Grafana knows them."""
+    return list(zip(ascii_uppercase[: len(panel.targets)], panel.targets, strict=True))
+
+
 def _add_series(builder: Any, panel: Panel, view: View) -> None:
-    for ref, target in zip(ascii_uppercase, panel.targets, strict=False):
+    for ref, target in _lettered(panel):
         legend = target.legend.get(view.language)
         query: variants.Dataquery = view.dialect.series(target.query, view.scope, ref, legend)
         builder.with_target(Made(query))
@@ -165,6 +169,12 @@ def _stacked(panel: Panel, view: View) -> timeseries.Panel:
 def _states(panel: Panel, view: View) -> statetimeline.Panel:
     builder = statetimeline.Panel()
     _add_series(builder, panel, view)
+    # As for lines; Grafana's editor has both, the SDK's model of this panel has not.
+    gaps = [
+        dashboard.DynamicConfigValue(id_val=f"custom.{key}", value=1000 * panel.gap_s)
+        for key in ("insertNulls", "spanNulls")
+    ]
+    builder.override_by_field_type("number", gaps)
     return builder.show_value(shapes.VisibilityMode.AUTO).merge_values(True).row_height(0.8)
 
 
@@ -190,7 +200,7 @@ def _age(_panel: Panel, view: View) -> stat.Panel:
 def _table(panel: Panel, view: View) -> table.Panel:
     builder = table.Panel()
     many = len(panel.targets) > 1
-    for ref, target in zip(ascii_uppercase, panel.targets, strict=False):
+    for ref, target in _lettered(panel):
         column = value_of(ref, many)
         query = view.dialect.rows(target.query, view.scope, ref, view.language, column)
         builder.with_target(Made(query))

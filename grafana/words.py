@@ -43,6 +43,7 @@ TIME: Final = Text("时间", "Time")
 
 CHECK: Final = Text("限值须核实后执行", "limits: check before enforcement")
 LIMITS: Final = Text("限值线", "Lines")
+PARTLY: Final = Text("仅部分行业或单位", "some industries or sites only")
 FIRED: Final = Text("预警发生", "Warning fired")
 RESOLVED: Final = Text("预警解除", "Warning resolved")
 NOTES: Final = Text("Grafana 中的标注", "Notes in Grafana")
