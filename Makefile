@@ -85,7 +85,7 @@ $(DEMO): requirements-demo.lock pyproject.toml | $(BIN)/python
 servers:
 	@export $(WITH_SERVERS); missing=; \
 	for need in mosquitto:mosquitto mosquitto_sub:mosquitto-clients strace:strace \
-			victoria-metrics:victoria-metrics influxd:influxdb; do \
+			victoria-metrics:victoria-metrics influxd:influxdb systemd-analyze:systemd; do \
 		command -v $${need%%:*} >/dev/null 2>&1 || missing="$$missing $${need#*:}"; \
 	done; \
 	[ -z "$$missing" ] && exit 0; \
@@ -103,4 +103,6 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 lock:
 	@echo 'setuptools>=77' | $(COMPILE) --extra dev -o requirements.lock
 	@echo 'setuptools>=77' | $(COMPILE) --extra demo -c requirements.lock -o requirements-demo.lock
-	@! grep -nE '://|^--' requirements.lock requirements-demo.lock
+	@echo 'setuptools>=77' | $(COMPILE) --extra modbus --extra mqtt --extra notify --extra influx \
+		-c requirements.lock -o deploy/requirements.lock
+	@! grep -nE '://|^--' requirements.lock requirements-demo.lock deploy/requirements.lock
