@@ -1,169 +1,43 @@
 """A publisher that costs almost nothing, so that a benchmark measures the reader.
 
 A process of its own that speaks MQTT 3.1.1, QoS 1, on a bare socket: payloads are rendered once,
-a message is a copy with five time stamps and a packet id patched in. The readings' ``time`` is
-the moment of publishing (epoch ms), so that whoever sees a reading knows how old it is.
+a message is a copy with five time stamps, ten registers of counters and a packet id patched in. The
+readings' ``time`` is the moment of publishing (epoch ms), so that whoever sees a reading knows how
+old it is.
 
 What is sent is a pure function of the plan and the cycle, never of timing: which points exceed
-the limit, and when, can be counted independently (``Plan.crossing``, ``Plan.expected_rises``).
+the limit and when, and the sum of all values of a quantity, can be told independently of whoever
+received them (``Plan.crossing``, ``Plan.expected_rises``, ``Plan.sums``).
 
     python -m bench.sender --port 1883 --seconds 30 --rate 400000
     python -m bench.sender --registry DIR      # write the registry that these readings belong to
 
 Prints one JSON object: messages and readings sent and acknowledged by the broker, cycles per
-message slot, wall and CPU seconds, and the broker's acknowledgement latency.
+message slot, sums of what was sent, wall and CPU seconds, and the broker's acknowledgement latency.
+``--curve FILE``: when how much had been sent, as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import select
 import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from operator import add
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-QUANTITIES: Final = (
-    "power.active",
-    "power.reactive",
-    "power.apparent",
-    "voltage.l1",
-    "voltage.l2",
-    "voltage.l3",
-    "current.l1",
-    "current.l2",
-    "current.l3",
-    "frequency",
-)
-"""What each device brings: ten gauges."""
+from bench.plan import COUNTERS, GAUGES, QUANTITIES, STAMP, Plan, hundredths
 
-_STAMP: Final = b"1000000000000"
-"""Where a time stamp belongs: 13 digits, as epoch milliseconds have until the year 2286."""
-
-_QUIET: Final = dict.fromkeys(QUANTITIES, (50.0, 10.0)) | {"frequency": (50.0, 0.05)}
-"""Centre and half width of the values below the limit."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is sent. ``crossing``: share of points that ever exceed ``limit``; such a point is
-    above it for ``period`` cycles, then below for as many, and so on, starting below; the turn
-    comes at a cycle that depends on its message slot, so that not all change at once. A cycle is
-    one message of every slot. ``variants``: different renderings of each slot and phase.
-    """
-
-    points: int = 5000
-    per_message: int = 50
-    gateways: int = 10
-    crossing: float = 0.01
-    limit: float = 100.0
-    above: float = 150.0
-    period: int = 50
-    variants: int = 8
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        if self.per_message % len(QUANTITIES) or self.points % self.per_message:
-            raise SystemExit(
-                f"points must be a multiple of per-message, and that of {len(QUANTITIES)}"
-            )
-
-    @property
-    def slots(self) -> int:
-        """Messages in a cycle."""
-        return self.points // self.per_message
-
-    @property
-    def devices(self) -> int:
-        """Devices in a message."""
-        return self.per_message // len(QUANTITIES)
-
-    def gateway(self, slot: int) -> str:
-        return f"gw-{slot % self.gateways}"
-
-    def site(self, slot: int) -> str:
-        return f"bench-{slot % self.gateways}"
-
-    def device(self, slot: int, index: int) -> str:
-        return f"d{slot}-{index}"
-
-    def point(self, number: int) -> str:
-        """Name of point 0 .. points-1 (its place is named as its device)."""
-        slot, within = divmod(number, self.per_message)
-        index, quantity = divmod(within, len(QUANTITIES))
-        return f"{self.site(slot)}/{self.device(slot, index)}/{QUANTITIES[quantity]}/raw"
-
-    @cached_property
-    def crossers(self) -> frozenset[int]:
-        """Numbers of the points that ever exceed the limit; never a frequency."""
-        able = [n for n in range(self.points) if n % len(QUANTITIES) != len(QUANTITIES) - 1]
-        wanted = round(self.points * self.crossing)
-        return frozenset(random.Random(self.seed).sample(able, min(wanted, len(able))))
-
-    def turn(self, slot: int) -> int:
-        """The cycle, 0 .. period-1, by which this slot's phases are shifted."""
-        return slot * self.period // self.slots
-
-    def is_high(self, slot: int, cycle: int) -> bool:
-        """Whether the crossing points of ``slot`` exceed the limit in ``cycle``."""
-        return cycle >= self.turn(slot) and (cycle - self.turn(slot)) // self.period % 2 == 1
-
-    def expected_rises(self, cycles: list[int]) -> int:
-        """How often any point went from below the limit to above it, when slot ``i`` sent
-        ``cycles[i]`` messages: the number of alerts a plain threshold rule raises per point."""
-        rises = 0
-        for number in self.crossers:
-            slot = number // self.per_message
-            after = cycles[slot] - self.turn(slot) - self.period
-            if after > 0:
-                rises += 1 + (after - 1) // (2 * self.period)
-        return rises
-
-    def payload(self, slot: int, variant: int, high: bool) -> bytes:
-        """One message's JSON, time stamps still to be patched in."""
-        rng = random.Random(f"{self.seed}/{slot}/{variant}")
-        rows = []
-        for index in range(self.devices):
-            values = {}
-            for place, quantity in enumerate(QUANTITIES):
-                centre, width = _QUIET[quantity]
-                value = centre + rng.uniform(-width, width)
-                number = slot * self.per_message + index * len(QUANTITIES) + place
-                if high and number in self.crossers:
-                    value += self.above - centre
-                values[quantity] = round(value, 2)
-            rows.append({"device": self.device(slot, index), "time": int(_STAMP), "values": values})
-        return json.dumps({"readings": rows}, separators=(",", ":")).encode()
-
-    def registry(self) -> dict[str, str]:
-        """File name -> text of the registry these readings belong to."""
-        texts: dict[str, list[str]] = {}
-        for slot in range(self.slots):
-            site, gateway = self.site(slot), self.gateway(slot)
-            if site not in texts:
-                texts[site] = [
-                    f'[site]\nid = "{site}"\nname = "{site}"\nname_zh = "{site}"\n',
-                    'county = "620502"\nindustry = "C2319"\n',
-                    f'[[gateway]]\nid = "{gateway}"\nname = "{gateway}"\n',
-                ]
-            for index in range(self.devices):
-                device = self.device(slot, index)
-                texts[site].append(
-                    f'[[place]]\nid = "{device}"\nname = "{device}"\nname_zh = "{device}"\n'
-                    f'[[device]]\nid = "{device}"\nplace = "{device}"\nprofile = "push"\n'
-                    f'gateway = "{gateway}"\ninterval = "10s"\n'
-                    f"quantities = {json.dumps(list(QUANTITIES))}\n"
-                )
-        return {f"{site}.toml": "\n".join(parts) for site, parts in texts.items()}
+CURVE_MS: Final = 10
+"""How often it is written down how much was sent."""
 
 
 class Slot:
@@ -172,13 +46,22 @@ class Slot:
     def __init__(self, plan: Plan, slot: int) -> None:
         self._plan, self._slot = plan, slot
         topic = f"meterwatch/v1/{plan.gateway(slot)}/readings".encode()
-        self._quiet = [_Packet(topic, plan.payload(slot, v, False)) for v in range(plan.variants)]
+        counters = [
+            plan.register(number, 0)
+            for number in range(slot * plan.per_message, (slot + 1) * plan.per_message)
+            if number % len(QUANTITIES) >= len(GAUGES)
+        ]
+        self._steps = [step for _, step in counters]
+        self._registers = [start for start, _ in counters]
+        texts = [hundredths(start) for start in self._registers]
+
+        def packets(high: bool) -> list[_Packet]:
+            payloads = (plan.payload(slot, v, high) for v in range(plan.variants))
+            return [_Packet(topic, payload, texts) for payload in payloads]
+
+        self._quiet = packets(high=False)
         has_crossers = any(n // plan.per_message == slot for n in plan.crossers)
-        self._high = (
-            [_Packet(topic, plan.payload(slot, v, True)) for v in range(plan.variants)]
-            if has_crossers
-            else self._quiet
-        )
+        self._high = packets(high=True) if has_crossers else self._quiet
         self._last_time = 0
         self.cycle = 0
 
@@ -188,28 +71,41 @@ class Slot:
         phase = self._high if plan.is_high(self._slot, cycle) else self._quiet
         self.cycle = cycle + 1
         self._last_time = now if now > self._last_time else self._last_time + 1
-        return phase[cycle % plan.variants].patched(mid, self._last_time)
+        registers = self._registers
+        packet = phase[cycle % plan.variants].patched(mid, self._last_time, registers)
+        self._registers = list(map(add, registers, self._steps))
+        return packet
 
 
 class _Packet:
-    def __init__(self, topic: bytes, payload: bytes) -> None:
+    """A message, patched in place. ``registers``: the texts of its counters, in their order; each
+    occurs once, and all are as long."""
+
+    def __init__(self, topic: bytes, payload: bytes, registers: Sequence[bytes] = ()) -> None:
         body = struct.pack("!H", len(topic)) + topic + b"\0\0" + payload
         head = b"\x32" + _remaining(len(body))
         self._bytes = bytearray(head + body)
         self._mid = len(head) + 2 + len(topic)
         self._stamps = []
-        at = self._bytes.find(_STAMP)
+        at = self._bytes.find(STAMP)
         while at >= 0:
-            self._stamps.append(slice(at, at + len(_STAMP)))
-            at = self._bytes.find(_STAMP, at + 1)
+            self._stamps.append(slice(at, at + len(STAMP)))
+            at = self._bytes.find(STAMP, at + 1)
+        self._registers = []
+        at = 0
+        for text in registers:
+            at = self._bytes.index(text, at)
+            self._registers.append(slice(at, at + len(text)))
 
-    def patched(self, mid: int, time: int) -> bytes:
+    def patched(self, mid: int, time: int, registers: Sequence[int] = ()) -> bytes:
         buffer = self._bytes
         buffer[self._mid] = mid >> 8
         buffer[self._mid + 1] = mid & 255
         stamp = b"%013d" % time
         for where in self._stamps:
             buffer[where] = stamp
+        for where, register in zip(self._registers, registers, strict=True):
+            buffer[where] = hundredths(register)
         return bytes(buffer)
 
 
@@ -247,6 +143,7 @@ class Run:
         self._window = min(window, 60_000)
         self.slots = [Slot(plan, number) for number in range(plan.slots)]
         self.sent = self.acked = 0
+        self.curve: list[tuple[int, int]] = []
         self._sent_at = np.zeros(65536)
         self.latencies: list[Any] = []
         self._rest = b""
@@ -284,6 +181,8 @@ class Run:
         for slot in slots:
             parts.append(slot.next(self.sent % 65535 + 1, now))
             self.sent += 1
+        if not self.curve or now - self.curve[-1][0] >= CURVE_MS:
+            self.curve.append((now, self.sent))
         mids = np.arange(first, self.sent) % 65535 + 1
         self._sent_at[mids] = time.monotonic()
         rest = memoryview(b"".join(parts))
@@ -326,6 +225,7 @@ def _arguments() -> argparse.Namespace:
     args.add_argument("--rate", type=float, default=0, help="readings per second; 0: no limit")
     args.add_argument("--window", type=int, default=2000, help="unacknowledged messages")
     args.add_argument("--registry", type=Path, help="write the registry here and end")
+    args.add_argument("--curve", type=Path, help="write here when how many messages had been sent")
     for name, default in asdict(plan).items():
         args.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     return args.parse_args()
@@ -346,7 +246,10 @@ def main() -> None:
     took = run.go(args.seconds, args.rate, args.messages)
     cpu = time.process_time() - cpu
     link.close()
+    if args.curve is not None:
+        args.curve.write_text(json.dumps(run.curve), encoding="utf-8")
     waits = np.concatenate(run.latencies) if run.latencies else np.zeros(1)
+    cycles = [slot.cycle for slot in run.slots]
     json.dump(
         {
             "plan": asdict(plan),
@@ -360,8 +263,10 @@ def main() -> None:
             "ack_ms_p50": round(float(np.percentile(waits, 50)) * 1000, 2),
             "ack_ms_p99": round(float(np.percentile(waits, 99)) * 1000, 2),
             "crossing_points": len(plan.crossers),
-            "expected_rises": plan.expected_rises([slot.cycle for slot in run.slots]),
-            "cycles": [min(s.cycle for s in run.slots), max(s.cycle for s in run.slots)],
+            "counter_share": len(COUNTERS) / len(QUANTITIES),
+            "expected_rises": plan.expected_rises(cycles),
+            "sums": plan.sums(cycles),
+            "cycles": [min(cycles), max(cycles)],
         },
         sys.stdout,
     )

@@ -43,6 +43,7 @@ def test_every_reading_is_taken_and_the_rises_are_as_foretold() -> None:
     assert sorted(ids) == sorted(plan.point(n) for n in range(plan.points))
     names = {number: name for name, number in ids.items()}
     high: dict[str, bool] = {}
+    sums = dict.fromkeys(sender.QUANTITIES, 0.0)
     rises = rows = 0
     for slot in range(plan.slots):
         sending = Slot(plan, slot)
@@ -58,11 +59,14 @@ def test_every_reading_is_taken_and_the_rises_are_as_foretold() -> None:
             assert batch.time[0] > last
             last = int(batch.time[0])
             for point, value in zip(batch.point.tolist(), batch.value.tolist(), strict=True):
-                is_high = value > plan.limit
+                quantity = names[point].split("/")[2]
+                sums[quantity] += value
+                is_high = value > plan.limit and quantity not in sender.COUNTERS
                 rises += is_high and not high.get(names[point], False)
                 high[names[point]] = is_high
     assert rows == sum(cycles) * plan.per_message
     assert rises == plan.expected_rises(cycles) > 0
+    assert sums == pytest.approx(plan.sums(cycles), rel=1e-12)
 
 
 def test_the_values_are_physically_possible() -> None:
