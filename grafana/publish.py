@@ -1,6 +1,6 @@
 """Dashboards into a running Grafana: look first, say what would be done, then do it.
 
-Promises: publishing twice changes nothing the second time. Only one folder, the data source that
+Promises: publishing twice changes nothing the second time. Only our folders, the data source that
 the dashboards name and annotations with our tag are ever written, and nothing is deleted. What a
 person changed since we published it is reported, and left as it is unless ``overwrite`` was asked
 for (see :mod:`grafana.publish_dashboards`). What people named, moved or set beside it stays theirs.
@@ -17,21 +17,33 @@ from collector.errors import ConfigurationError, Fault
 from grafana.publish_annotations import TAG, Note, differs, known
 from grafana.publish_client import ANNOTATIONS_READ, Json, RefusedError, Server
 from grafana.publish_dashboards import UID, dashboard_step, models_of
-from grafana.publish_sources import Source
+from grafana.publish_sources import INFLUXDB, VICTORIA_METRICS, Source
 from grafana.publish_steps import Step, Verdict
 
-FOLDER_UID: Final = "meterwatch"
+FOLDERS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
+    (INFLUXDB, "zh"): ("meterwatch-influxql-zh", "能源与排放监测（InfluxDB）"),
+    (INFLUXDB, "en"): ("meterwatch-influxql-en", "Energy and emissions (InfluxDB)"),
+    (VICTORIA_METRICS, "zh"): ("meterwatch-promql-zh", "能源与排放监测（VictoriaMetrics）"),
+    (VICTORIA_METRICS, "en"): ("meterwatch-promql-en", "Energy and emissions (VictoriaMetrics)"),
+}
+"""Database and language -> uid and title of the folder; as in ``grafana/provisioning``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of ours with its dashboards: file name -> JSON text."""
+
+    uid: str
+    title: str
+    dashboards: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """All that is to be in Grafana. ``dashboards``: file name -> JSON text, of one database and
-    one language. ``source``: ``None`` leaves data sources alone. ``renew``: send its secrets even
-    where Grafana has some. ``notes``: warnings."""
+    """All that is to be in Grafana. ``source``: ``None`` leaves data sources alone. ``renew``: send
+    its secrets even where Grafana has some. ``notes``: warnings."""
 
-    dashboards: Mapping[str, str]
-    folder: str = "meterwatch"
-    folder_uid: str = FOLDER_UID
+    folders: Sequence[Folder]
     source: Source | None = None
     renew: bool = False
     notes: Sequence[Note] = ()
@@ -41,41 +53,43 @@ class Wanted:
 def plan(server: Server, wanted: Wanted) -> list[Step]:
     """What publishing would do. Only reads. Raises as :mod:`grafana.publish_client` does, and
     ``ConfigurationError`` for dashboards that are none."""
-    _check(wanted)
-    models = models_of(wanted.dashboards)
-    steps = [_folder(server, wanted)]
-    if wanted.source is not None:
-        steps.append(_source(server, wanted, wanted.source))
-    steps += [
-        dashboard_step(server, model, wanted.folder_uid, overwrite=wanted.overwrite)
-        for model in models
-    ]
-    steps += _annotations(server, wanted.notes)
-    return steps
+    for folder in wanted.folders:
+        _check(folder)
+    texts = [(name, text) for one in wanted.folders for name, text in one.dashboards.items()]
+    models = models_of(texts)
+    steps = [] if wanted.source is None else [_source(server, wanted, wanted.source)]
+    for folder in wanted.folders:
+        steps.append(_folder(server, folder))
+        steps += [
+            dashboard_step(server, models[name], folder.uid, overwrite=wanted.overwrite)
+            for name in sorted(folder.dashboards)
+        ]
+    return steps + _annotations(server, wanted.notes)
 
 
-def _check(wanted: Wanted) -> None:
-    if not UID.fullmatch(wanted.folder_uid):
-        what, todo = f"{wanted.folder_uid!r} is no uid of a folder", "it stands in its address"
+def _check(folder: Folder) -> None:
+    if not UID.fullmatch(folder.uid):
+        what, todo = f"{folder.uid!r} is no uid of a folder", "it stands in its address"
         raise ConfigurationError(Fault("--folder-uid", 0, what, todo))
-    if not wanted.folder.strip():
+    if not folder.title.strip():
         raise ConfigurationError(Fault("--folder", 0, "the folder has no title", "give one"))
 
 
-def _folder(server: Server, wanted: Wanted) -> Step:
-    uid, title = wanted.folder_uid, wanted.folder
+def _folder(server: Server, folder: Folder) -> Step:
+    uid, title = folder.uid, folder.title
+    step = partial(Step, kind="folder", name=f"{title} [{uid}]")
     found = server.folder(uid)
     if found is not None:
         renamed = found.get("title") != title
-        why = f'its title is "{found.get("title")}" and stays so' if renamed else ""
-        return Step(Verdict.UNCHANGED, "folder", f"{title} [{uid}]", why)
+        return step(
+            Verdict.UNCHANGED, why=f'its title is "{found.get("title")}"' if renamed else ""
+        )
     others = server.folders_titled(title)
     if others:
         why = f'a folder "{title}" is there that is not ours (uid {others[0].get("uid")})'
         todo = "choose another title with --folder, or name that one with --folder-uid"
-        return Step(Verdict.REFUSED, "folder", f"{title} [{uid}]", why, todo)
-    act = partial(server.create_folder, title, uid)
-    return Step(Verdict.CREATE, "folder", f"{title} [{uid}]", act=act)
+        return step(Verdict.REFUSED, why=why, todo=todo)
+    return step(Verdict.CREATE, act=partial(server.create_folder, title, uid))
 
 
 def _source(server: Server, wanted: Wanted, source: Source) -> Step:

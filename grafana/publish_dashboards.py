@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -40,11 +40,12 @@ def _content(model: Mapping[str, Any]) -> Json:
     return {key: value for key, value in model.items() if key not in _ADDED}
 
 
-def models_of(texts: Mapping[str, str]) -> list[Json]:
-    """The dashboards; faults of all of them at once."""
+def models_of(texts: Iterable[tuple[str, str]]) -> dict[str, Json]:
+    """The dashboards by file name; faults of all of them at once."""
     faults: list[Fault] = []
     models: dict[str, Json] = {}
-    for name, text in sorted(texts.items()):
+    uids: set[str] = set()
+    for name, text in sorted(texts):
         try:
             model = json.loads(text)
         except ValueError as error:
@@ -55,13 +56,14 @@ def models_of(texts: Mapping[str, str]) -> list[Json]:
             faults.append(Fault(name, 0, "has no uid of 1 to 40 letters, digits, - or _"))
         elif not model.get("title"):
             faults.append(Fault(name, 0, "has no title"))
-        elif uid in models:
+        elif uid in uids:
             faults.append(Fault(name, 0, f"another dashboard here has its uid {uid} too"))
         else:
-            models[uid] = model
+            models[name] = model
+            uids.add(uid)
     if faults:
         raise ConfigurationError(faults)
-    return list(models.values())
+    return models
 
 
 def dashboard_step(server: Server, model: Json, folder: str, *, overwrite: bool) -> Step:

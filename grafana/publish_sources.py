@@ -113,8 +113,9 @@ def victoria_metrics(*, url: str = "", user: str = "", secret: str = "") -> Sour
         options[_HEADER] = "Authorization"
         secrets = {"httpHeaderValue1": f"Bearer {secret}"}
     first = {"url": "http://localhost:8428", "access": "proxy"}
-    name, first_options = "meterwatch VictoriaMetrics", {"httpMode": "POST"}
-    uid = "meterwatch-victoriametrics"
+    name, uid = "meterwatch VictoriaMetrics", "meterwatch-victoriametrics"
+    # timeInterval: how often the program writes about itself.
+    first_options = {"httpMode": "POST", "prometheusType": "Prometheus", "timeInterval": "1m"}
     return Source(uid, name, fields, options, secrets, first, first_options)
 
 

@@ -25,7 +25,7 @@ from collector.projections import ProjectionSettings
 from collector.secrets import Secret, secret
 
 if TYPE_CHECKING:
-    from grafana.publish import Wanted
+    from grafana.publish import Folder, Wanted
     from grafana.publish_annotations import Note
     from grafana.publish_client import Server
     from grafana.publish_sources import Source
@@ -103,10 +103,12 @@ def commands(told: Told) -> typer.Typer:
         database: Annotated[
             Database | None, typer.Option(help="default: the fleet's, if it feeds one kind")
         ] = None,
-        title: Annotated[str, typer.Option("--folder", help="title of our folder")] = "meterwatch",
+        title: Annotated[
+            str | None, typer.Option("--folder", help="title of our folder, when it is made")
+        ] = None,
         folder_uid: Annotated[
-            str, typer.Option(help="publish to this folder instead, by its uid")
-        ] = "meterwatch",
+            str | None, typer.Option(help="publish to this folder instead of ours, by its uid")
+        ] = None,
         data_source: Annotated[
             bool, typer.Option(help="make or update the data source too")
         ] = True,
@@ -143,20 +145,16 @@ def commands(told: Told) -> typer.Typer:
         with told(_EXTRA):
             from grafana.publish import Wanted
             from grafana.publish_client import Address, Server
-            from grafana.publish_sources import DIALECTS
 
             fleet = _fleet(folder)
             near = _projection(fleet, database)
             kind = database.value if database else near.kind if near else ""
             if not kind:
                 raise _fault("--database", "it is not said which database", f"give {_KINDS}")
-            languages = [one.value for one in lang or [Reader.zh]]
-            ways = tuple(f"{DIALECTS[kind]}/{language}/" for language in languages)
+            languages = [one.value for one in dict.fromkeys(lang or [Reader.zh])]
             made = _dashboards(fleet)
             wanted = Wanted(
-                {name: text for name, text in made.items() if name.startswith(ways)},
-                folder=title,
-                folder_uid=folder_uid,
+                [_folder(made, kind, one, folder_uid, title) for one in languages],
                 renew=renew_secret,
                 overwrite=overwrite,
             )
@@ -220,7 +218,20 @@ def _dashboards(fleet: Fleet | None) -> dict[str, str]:
 
     if fleet is None:
         return build(catalogue())
-    return build(fleet.rules, zone=fleet.settings.program.zone)
+    return build(fleet.rules, zone=fleet.settings.program.zone, registry=fleet.registry)
+
+
+def _folder(
+    made: dict[str, str], kind: str, language: str, uid: str | None, title: str | None
+) -> Folder:
+    """The dashboards of one database in one language, where they go."""
+    from grafana.publish import FOLDERS, Folder
+    from grafana.publish_sources import DIALECTS
+
+    ours = FOLDERS[kind, language]
+    way = f"{DIALECTS[kind]}/{language}/"
+    found = {name: text for name, text in made.items() if name.startswith(way)}
+    return Folder(ours[0] if uid is None else uid, ours[1] if title is None else title, found)
 
 
 def _projection(fleet: Fleet | None, database: Database | None) -> ProjectionSettings | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.errors import ConfigurationError, TemporaryError
-from grafana.publish import Wanted, plan
+from grafana.publish import Folder, Wanted, plan
 from grafana.publish_client import Address, Server
 from grafana.publish_dashboards import digest
 from grafana.publish_sources import victoria_metrics
@@ -34,9 +34,14 @@ def board(uid: str, title: str, **more: Any) -> Model:
 BOARDS = {"a.json": board("mw-a", "Overview"), "b.json": board("mw-b", "排放口")}
 
 
-def wanted(boards: dict[str, Model] = BOARDS, **more: Any) -> Wanted:
+def wanted(
+    boards: dict[str, Model] = BOARDS,
+    folder: str = "meterwatch",
+    folder_uid: str = "meterwatch",
+    **more: Any,
+) -> Wanted:
     texts = {name: json.dumps(model, ensure_ascii=False) for name, model in boards.items()}
-    return Wanted(texts, **{"source": victoria_metrics(), **more})
+    return Wanted([Folder(folder_uid, folder, texts)], **{"source": victoria_metrics(), **more})
 
 
 @pytest.fixture
@@ -103,7 +108,7 @@ def test_everything_is_made_and_the_second_time_nothing_is_written(
 def test_a_plan_writes_nothing(served: GrafanaServer, admin: Server) -> None:
     steps = plan(admin, wanted())
     assert verdicts(steps) == ["create"] * 4
-    assert str(steps[0]) == "create     folder  meterwatch [meterwatch]"
+    assert str(steps[1]) == "create     folder  meterwatch [meterwatch]"
     assert served.writes() == []
 
 
@@ -133,6 +138,18 @@ def test_the_list_of_versions_is_read_in_its_older_form_too(
     publish(admin, wanted())
     served.grafana.person_edits("mw-a", title="Mine")
     assert verdicts(publish(admin, wanted()))[2] == "kept"
+
+
+def test_two_folders_one_data_source(served: GrafanaServer, admin: Server) -> None:
+    folders = [
+        Folder(uid, uid.upper(), {f"{uid}.json": json.dumps(board(f"mw-{uid}", "Same title"))})
+        for uid in ("zh", "en")
+    ]
+    served.grafana.unique_titles = True
+    steps = publish(admin, Wanted(folders, victoria_metrics()))
+    assert [one.kind for one in steps] == ["data source", *["folder", "dashboard"] * 2]
+    assert good(steps)
+    assert served.grafana.dashboards["mw-en"].folder == "en"
 
 
 def test_a_deleted_dashboard_comes_back(served: GrafanaServer, admin: Server) -> None:
@@ -300,18 +317,19 @@ def test_a_renamed_folder_keeps_its_name(served: GrafanaServer, admin: Server) -
     publish(admin, wanted())
     served.grafana.folders["meterwatch"]["title"] = "能耗"
     steps = publish(admin, wanted())
-    assert steps[0].why == 'its title is "能耗" and stays so'
+    assert steps[1].why == 'its title is "能耗"'
+    assert served.grafana.folders["meterwatch"]["title"] == "能耗"
     assert good(steps)
 
 
 def test_a_folder_of_the_same_title_is_somebody_elses(served: GrafanaServer, admin: Server) -> None:
     served.grafana.person_makes_folder("Meterwatch", "x1")
     steps = publish(admin, wanted())
-    assert verdicts(steps) == ["refused"] * 4
-    assert "(uid x1)" in steps[0].why
-    assert "--folder" in steps[0].todo
-    assert steps[1].why == "not tried without the folder"
-    assert served.writes() == []
+    assert verdicts(steps) == ["create", *["refused"] * 3]
+    assert "(uid x1)" in steps[1].why
+    assert "--folder" in steps[1].todo
+    assert steps[2].why == "not tried without the folder"
+    assert served.grafana.dashboards == {}
     assert good(publish(admin, wanted(folder="能耗 & VOC #1")))
     assert served.grafana.folders["meterwatch"]["title"] == "能耗 & VOC #1"
 
@@ -321,7 +339,7 @@ def test_a_title_is_searched_as_it_is_written(
     served: GrafanaServer, admin: Server, title: str
 ) -> None:
     served.grafana.person_makes_folder(title, "x1")
-    assert "(uid x1)" in plan(admin, wanted(folder=title))[0].why
+    assert "(uid x1)" in plan(admin, wanted(folder=title))[1].why
 
 
 def test_the_same_title_below_another_folder_is_no_obstacle(
@@ -388,11 +406,10 @@ def test_a_dashboard_that_may_not_be_written_does_not_stop_the_others(
 def test_a_server_in_trouble_stops_and_publishing_again_goes_on(
     served: GrafanaServer, admin: Server
 ) -> None:
-    served.then("POST /datasources", Answer(503, "upstream"))
+    served.then("POST /folders", Answer(503, "upstream"))
     done: list[Step] = []
     with pytest.raises(TemporaryError, match="Grafana said 503"):
         done.extend(carry_out(plan(admin, wanted())))
-    assert list(served.grafana.folders) == ["meterwatch"]
     assert verdicts(publish(admin, wanted())) == ["unchanged", "create", "create", "create"]
 
 
@@ -412,7 +429,7 @@ def test_every_fault_of_the_dashboards_is_told_before_a_request(
         plan(admin, wanted(boards))
     assert [fault.file for fault in caught.value.faults] == ["b.json", "c.json", "d.json"]
     with pytest.raises(ConfigurationError, match="no JSON"):
-        plan(admin, Wanted({"x.json": "{"}))
+        plan(admin, Wanted([Folder("f", "F", {"x.json": "{"})]))
     assert served.requests == []
 
 

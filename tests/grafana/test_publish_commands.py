@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -18,12 +19,14 @@ from collector.alerts import RESOLVED, Alert, Changes, Pending
 from collector.model import Entry, Revision, Tick
 from collector.telemetry import Telemetry
 from grafana import targets
+from grafana.publish import FOLDERS
 from grafana.publish_sources import DIALECTS, influxdb, victoria_metrics
 from meterwatch.cli import app
 from tests.campaigns.traffic import write_fleet
 from tests.grafana.contract_server import GrafanaServer
 from tests.servers import free_port
 
+ROOT = Path(__file__).resolve().parents[2]
 VM = ["--database", "victoria-metrics"]
 Run = Callable[..., Result]
 
@@ -106,6 +109,14 @@ def test_the_dashboards_and_the_data_sources_name_the_same_uids() -> None:
     assert set(DIALECTS.values()) == {dialect.name for dialect in targets.DIALECTS}
 
 
+def test_our_folders_are_those_of_the_provisioning_files() -> None:
+    text = (ROOT / "grafana/provisioning/dashboards/meterwatch.yaml").read_text("utf-8")
+    pairs = re.findall(r"^    folder: (.+)\n    folderUid: (.+)$", text, re.MULTILINE)
+    assert {(uid, title) for title, uid in pairs} == set(FOLDERS.values())
+    assert all(uid == f"meterwatch-{DIALECTS[kind]}-{lang}"
+               for (kind, lang), (uid, _) in FOLDERS.items())  # fmt: skip
+
+
 @pytest.mark.parametrize("database", ["influxdb", "victoria-metrics"])
 @pytest.mark.parametrize("old", [False, True], ids=["Grafana 12", "Grafana 10"])
 def test_the_whole_set_twice(served: GrafanaServer, run: Run, database: str, old: bool) -> None:
@@ -115,12 +126,12 @@ def test_the_whole_set_twice(served: GrafanaServer, run: Run, database: str, old
     assert first.exit_code == 0, first.output
     count = len(served.grafana.dashboards)
     assert count >= 12
-    assert f"{count + 2} created" in first.stdout
+    assert f"{count + 3} created" in first.stdout
     assert first.stdout.startswith(f"Grafana 12.4.0 at {served.url}, organisation Main Org.\n")
     assert all(f"-{DIALECTS[database]}-" in uid for uid in served.grafana.dashboards)
     second = run(*languages)
     assert second.exit_code == 0
-    assert second.stdout.endswith(f"{count + 2} unchanged\n")
+    assert second.stdout.endswith(f"{count + 3} unchanged\n")
 
 
 def test_chinese_is_what_nobody_asks_for(served: GrafanaServer, run: Run) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from grafana.publish import Wanted, plan
+from grafana.publish import Folder, Wanted, plan
 from grafana.publish_client import Address, Server
 from grafana.publish_sources import Source, influxdb, victoria_metrics
 from grafana.publish_steps import Step, Verdict, carry_out, good
@@ -28,7 +28,7 @@ def publish(served: GrafanaServer) -> Iterator[Callable[..., Step]]:
     server = Server(Address(served.url, served.grafana.token("Admin"), timeout=5))
 
     def one(source: Source, **more: Any) -> Step:
-        steps = list(carry_out(plan(server, Wanted({}, source=source, **more))))
+        steps = list(carry_out(plan(server, Wanted([], source=source, **more))))
         return next(step for step in steps if step.kind == "data source")
 
     yield one
@@ -175,7 +175,7 @@ def test_a_secret_is_shown_nowhere(served: GrafanaServer, publish: Callable[...,
     source = influxdb(secret="s3cret")
     step = publish(source)
     shown = (
-        f"{step}{step!r}{source!r}{Wanted({}, source=source)!r}{Address('http://h', 's3cret')!r}"
+        f"{step}{step!r}{source!r}{Wanted([], source=source)!r}{Address('http://h', 's3cret')!r}"
     )
     assert "s3cret" not in shown
 
@@ -196,7 +196,9 @@ def test_without_its_data_source_no_dashboard_is_written(
 ) -> None:
     text = '{"uid": "mw-a", "title": "A"}'
     editor = Server(Address(served.url, served.grafana.token("Editor"), timeout=5))
-    steps = list(carry_out(plan(editor, Wanted({"a": text}, source=victoria_metrics()))))
+    steps = list(
+        carry_out(plan(editor, Wanted([Folder("f", "F", {"a": text})], victoria_metrics())))
+    )
     editor.close()
     assert not good(steps)
     assert served.grafana.dashboards == {}
