@@ -148,6 +148,8 @@ class CompletenessFeed:
         self, archive: Counting, now: int, state: State, room: int
     ) -> tuple[list[Statement], State]:
         clock = min(now, archive.tick())
+        if not clock:
+            return [], state  # nobody knows how late it is
         over = (clock - GRACE_MS) // HOUR_MS
         if "next" not in state:
             oldest = archive.oldest()

@@ -13,16 +13,16 @@ from adapters.state.alerts import AlertsReader, Judge
 from adapters.state.books import Books, BooksReader
 from adapters.stores.archive import Archive
 from adapters.stores.archive_reader import ArchiveReader
-from collector.model import Batch, Entry, Tick
+from collector.model import Batch, Entry, Quality, Tick
 from collector.registry import Registry, table
-from collector.schema import STATEMENTS, Statement
+from collector.schema import BOOKS, STATEMENTS, Statement
 from collector.telemetry import Telemetry
 from rules.engine import Engine
 from rules.ruleset import parse_rules
 from tests.rules.fleet import T0, Fleet, device, registry
 
 ENERGY, NMHC = "energy.active.import", "voc.nmhc.concentration"
-QUARTER, HOUR = 900_000, 3_600_000
+MINUTE, QUARTER, HOUR = 60_000, 900_000, 3_600_000
 RULES = f"""
 [[rule]]
 id = "high"
@@ -176,6 +176,14 @@ class Projected:
         return found
 
 
+def reading(house: House, place: int, now: int, late: int, value: int) -> list[Entry]:
+    """A register and a concentration of one place, measured ``late`` minutes ago."""
+    time = now - late * MINUTE
+    points = [house.point(PLACES[place]), house.point(PLACES[place], NMHC)]
+    quality = Quality.FAULT if value == 13 else Quality.GOOD
+    return [Batch.of(points, [time, time], [value, value], [quality] * 2, origin=1, received=now)]
+
+
 def unfit(row: Statement) -> str:
     """What is wrong with a row, by ``docs/schema.md``; "" for nothing."""
     shape = STATEMENTS[row.measurement]
@@ -222,3 +230,18 @@ def counted_in(house: House, hour: int) -> dict[str, tuple[int, int]]:
 
 def alerts_of(house: House) -> AlertsReader:
     return AlertsReader(house.folder / "alerts.db")
+
+
+def of_books(house: House, said: Projected) -> None:
+    """Strictly: one revision of a span is one amount, and the last one is what the books say."""
+    once: dict[Any, Any] = {}
+    for row in said.of(BOOKS):
+        key = (*row.tags.values(), row.time, row.revision)
+        assert once.setdefault(key, row.fields) == row.fields
+    closed = (said.now - 5 * MINUTE) // QUARTER * QUARTER
+    found = {
+        key: tuple(row.fields[name] for name in ("amount", "measured", "estimated"))
+        for key, row in said.last(BOOKS).items()
+        if row.fields["measured"] + row.fields["estimated"]
+    }
+    assert found == books_in(house, closed)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.alerts import CLOSED, FIRING, RESOLVED
-from collector.model import Batch, Entry, Quality, Refusal, SourceState, Tick
+from collector.model import Entry, Refusal, SourceState, Tick
 from collector.schema import (
     ALERT_EVENTS,
     ALERTS,
@@ -24,29 +24,19 @@ from collector.schema import (
     STATEMENTS,
 )
 from tests.adapters.stated import (
-    ENERGY,
     FIRST,
     HOUR,
-    NMHC,
+    MINUTE,
     PLACES,
     QUARTER,
     House,
     Projected,
     alerts_of,
-    books_in,
     counted_in,
+    of_books,
+    reading,
     unfit,
 )
-
-MINUTE = 60_000
-
-
-def reading(house: House, place: int, now: int, late: int, value: int) -> list[Entry]:
-    """A register and a concentration of one place, measured ``late`` minutes ago."""
-    time = now - late * MINUTE
-    points = [house.point(PLACES[place]), house.point(PLACES[place], NMHC)]
-    quality = Quality.FAULT if value == 13 else Quality.GOOD
-    return [Batch.of(points, [time, time], [value, value], [quality] * 2, origin=1, received=now)]
 
 
 def story(house: House, steps: list[tuple[int, int, int, int]]) -> list[Entry]:
@@ -127,33 +117,17 @@ def test_whatever_is_interrupted_the_last_word_is_what_the_readers_say(
     house.close()
 
 
-def of_books(house: House, said: Projected) -> None:
-    """Strictly: one revision of a span is one amount, and the last one is what the books say."""
-    once: dict[Any, Any] = {}
-    for row in said.of(BOOKS):
-        key = (*row.tags.values(), row.time, row.revision)
-        assert once.setdefault(key, row.fields) == row.fields
-    closed = (said.now - 5 * MINUTE) // QUARTER * QUARTER
-    found = {
-        key: tuple(row.fields[name] for name in ("amount", "measured", "estimated"))
-        for key, row in said.last(BOOKS).items()
-        if row.fields["measured"] + row.fields["estimated"]
-    }
-    assert found == books_in(house, closed)
-
-
 def of_completeness(house: House, said: Projected) -> None:
+    """Every hour since the first that was told in its turn; before it, where something came."""
     found = said.last(COMPLETENESS)
-    hours = {key[-1] for key in found}
+    for (_, place, _, hour), row in found.items():
+        valid, invalid = counted_in(house, hour)[place]
+        fields = {"expected": 8, "valid": valid, "invalid": invalid, "share": min(1, valid / 8)}
+        assert row.fields == fields
+    in_turn = {row.time for row in said.of(COMPLETENESS) if not row.revision}
     over = (said.now - 10 * MINUTE) // HOUR * HOUR
-    if hours:
-        assert max(hours) == over - HOUR
-    for hour in hours:
-        for place, (valid, invalid) in counted_in(house, hour).items():
-            row = found["620502", place, "s", hour]
-            assert (row.fields["valid"], row.fields["invalid"]) == (valid, invalid)
-            assert row.fields["expected"] == 8
-            assert row.fields["share"] == min(1, valid / 8)
+    for hour in range(min(in_turn, default=over), over, HOUR):
+        assert {place for _, place, _, time in found if time == hour} == set(PLACES)
 
 
 def of_alerts(house: House, said: Projected) -> None:
@@ -199,49 +173,6 @@ def test_every_statement_of_the_schema_but_marks_is_said(house: House) -> None:
     said.close()
 
 
-def test_late_data_gives_a_higher_revision_of_what_it_changed_and_of_nothing_else(
-    house: House,
-) -> None:
-    said = Projected(house)
-    for quarter in (0, 1, 2, 4, 5, 6, 7, 8):
-        now = FIRST + quarter * QUARTER
-        house.tell(*reading(house, 0, now, 0, 10 + 4 * quarter), Tick(now))
-    said.catch_up()
-    before = said.last(BOOKS)
-    assert {row.revision for row in before.values()} == {0}
-    said.rows.clear()
-
-    # Of a register that rose by four each quarter-hour, 25 instead of 22 in the middle of it.
-    house.tell(*reading(house, 0, now, 75, 25))
-    said.catch_up()
-    assert not said.rows  # may change again within the same quarter-hour of the clock
-    house.tell(Tick(now + QUARTER + 5 * MINUTE))
-    said.catch_up()
-    again = {key: row for key, row in said.last(BOOKS).items() if row.revision}
-    changed = {key: row.fields["amount"] for key, row in again.items()}
-    place = ("620502", "a", ENERGY, "s")
-    assert changed == {
-        (*place, "15m", FIRST + 2 * QUARTER): 7.0,
-        (*place, "15m", FIRST + 3 * QUARTER): 1.0,
-        (*place, "1h", FIRST): 16.0,
-    }
-    assert all(row.revision > before[key].revision for key, row in again.items())
-    said.close()
-
-
-def test_an_open_span_is_not_told(house: House) -> None:
-    said = Projected(house)
-    house.tell(*reading(house, 0, FIRST, 0, 10), Tick(FIRST))
-    now = FIRST + QUARTER + 4 * MINUTE
-    house.tell(*reading(house, 0, now, 0, 20), Tick(now))
-    said.catch_up()
-    assert not said.of(BOOKS)
-    house.tell(Tick(now + MINUTE))
-    said.catch_up()
-    assert [row.tags["span"] for row in said.of(BOOKS)] == ["15m"]
-    said.close()
-
-
 def test_a_second_projection_says_all_that_the_first_said(house: House) -> None:
     first, second = Projected(house), Projected(house, limit=7)
     for quarter in range(120):
@@ -259,94 +190,6 @@ def test_a_second_projection_says_all_that_the_first_said(house: House) -> None:
     assert {row.tags["span"] for row in second.of(BOOKS)} == {"15m", "1h", "1d"}
     first.close()
     second.close()
-
-
-def test_an_hour_is_told_ten_minutes_after_its_end_and_again_for_late_readings(
-    house: House,
-) -> None:
-    said = Projected(house)
-    house.tell(*reading(house, 0, FIRST, 0, 1), *reading(house, 1, FIRST, 0, 13), Tick(FIRST))
-    house.tell(Tick(FIRST + HOUR + 9 * MINUTE))
-    said.catch_up()
-    assert not said.of(COMPLETENESS)
-    house.tell(Tick(FIRST + HOUR + 10 * MINUTE))
-    said.catch_up()
-    rows = {row.tags["place"]: row for row in said.of(COMPLETENESS)}
-    assert rows["a"].fields == {"expected": 8.0, "valid": 2.0, "invalid": 0.0, "share": 0.25}
-    assert rows["b"].fields == {"expected": 8.0, "valid": 0.0, "invalid": 2.0, "share": 0.0}
-    assert rows["c"].fields["share"] == 0
-    said.rows.clear()
-
-    house.tell(*reading(house, 2, FIRST + HOUR + 12 * MINUTE, 40, 5))
-    said.catch_up()
-    assert not said.of(COMPLETENESS)  # more may come within the same quarter-hour
-    house.tell(Tick(FIRST + HOUR + 15 * MINUTE))
-    said.catch_up()
-    (row,) = said.of(COMPLETENESS)
-    assert (row.tags["place"], row.time, row.revision) == ("c", FIRST, 1)
-    assert row.fields["valid"] == 2
-    said.close()
-
-
-def test_of_too_many_late_points_the_state_names_hours_only(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("adapters.projection.completeness.MAX_POINTS", 3)
-    said = Projected(house)
-    now = FIRST + 3 * HOUR
-    house.tell(Tick(FIRST), Tick(now))
-    said.catch_up()
-    said.rows.clear()
-    house.tell(*reading(house, 0, now, 170, 5), *reading(house, 1, now, 170, 5))
-    house.tell(*reading(house, 2, now, 100, 5))
-    said.read()
-    again = said.state["completeness"]["again"]
-    assert sorted(points is None for points, _ in again.values()) == [False, True]
-    house.tell(Tick(now + QUARTER))
-    said.catch_up()
-    found = {(row.tags["place"], row.time): row.fields["valid"] for row in said.of(COMPLETENESS)}
-    assert {key: valid for key, valid in found.items() if valid} == {
-        ("a", FIRST): 2,
-        ("b", FIRST): 2,
-        ("c", FIRST + HOUR): 2,
-    }
-    said.close()
-
-
-def test_a_warning_is_an_event_a_line_of_minutes_and_one_end(house: House) -> None:
-    said = Projected(house)
-    for minute, value in enumerate((10, 70, 90, 80, 10, 10)):
-        now = FIRST + minute * MINUTE
-        house.tell(*reading(house, 0, now, 0, value), Tick(now))
-        said.catch_up()
-    begun, over = said.of(ALERT_EVENTS)
-    assert begun.tags == {
-        "county": "620502",
-        "level": "red",
-        "place": "a",
-        "rule": "high",
-        "site": "s",
-        "subject": f"s/a/{NMHC}/raw",
-    }
-    assert begun.texts == {"title_zh": "高", "title_en": "High"}
-    assert (begun.time, begun.fields) == (FIRST + MINUTE, {"state": 1.0, "value": 70.0})
-    assert (over.time, over.fields["state"]) == (FIRST + 4 * MINUTE, 0.0)
-    minutes = [(row.time, row.fields["firing"]) for row in said.of(ALERTS)]
-    assert minutes == [(FIRST + n * MINUTE, float(n < 4)) for n in (1, 2, 3, 4)]
-    said.close()
-
-
-def test_a_warning_about_no_place_has_dashes_and_one_language_stands_for_both(
-    house: House,
-) -> None:
-    said = Projected(house)
-    house.tell(SourceState(FIRST, 0, up=False), Tick(FIRST), Tick(FIRST + 2 * MINUTE))
-    said.catch_up()
-    (row,) = said.of(ALERT_EVENTS)
-    assert (row.tags["rule"], row.tags["subject"]) == ("down", "mqtt:main")
-    assert {row.tags[name] for name in ("county", "site", "place")} == {"-"}
-    assert row.texts == {"title_zh": "Down", "title_en": "Down"}
-    said.close()
 
 
 def test_minutes_that_nobody_asked_for_are_not_said_later(house: House) -> None:
