@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns import kill, sync
+from tests.campaigns import kill, project, sync
 
 CAMPAIGNS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "kill": lambda folder, seed: kill.campaign(folder, seed, kills=30, messages=60_000),
+    "project": lambda folder, seed: project.campaign(folder, seed, project.FULL),
     "sync": lambda folder, seed: sync.campaign(folder, seed, messages=300),
 }
 

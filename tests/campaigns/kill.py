@@ -35,7 +35,7 @@ def campaign(folder: Path, seed: int, *, kills: int, messages: int) -> dict[str,
         done = _disturbed(fleet, broker.port, sent, kills, random.Random(seed))
     with Mosquitto(folder / "broker-2") as broker:
         calm = write_fleet(folder / "calm", broker.port)
-        _undisturbed(calm, broker.port, sent)
+        undisturbed(calm, broker.port, sent)
     readings = compare_archive(fleet, sent)
     assert alerts(fleet) == alerts(calm), "alerts differ from the undisturbed run"
     assert books(fleet) == books(calm), "books differ from the undisturbed run"
@@ -50,7 +50,7 @@ def campaign(folder: Path, seed: int, *, kills: int, messages: int) -> dict[str,
 
 def _disturbed(fleet: Path, port: int, sent: list[Sent], kills: int, chance: random.Random) -> int:
     journal = fleet / "data" / "journal.db"
-    _subscribe_once(fleet)
+    subscribe_once(fleet)
     with Sender(port) as sender:
         sending = threading.Thread(target=sender.send, args=(sent,))
         sending.start()
@@ -69,7 +69,7 @@ def _disturbed(fleet: Path, port: int, sent: list[Sent], kills: int, chance: ran
     return done
 
 
-def _undisturbed(fleet: Path, port: int, sent: list[Sent]) -> None:
+def undisturbed(fleet: Path, port: int, sent: list[Sent]) -> None:
     with RunningProgram(fleet) as program, Sender(port) as sender:
         program.wait_for("source-up")
         sender.send(sent)
@@ -77,7 +77,7 @@ def _undisturbed(fleet: Path, port: int, sent: list[Sent]) -> None:
         _settle(program, fleet, sent)
 
 
-def _subscribe_once(fleet: Path) -> None:
+def subscribe_once(fleet: Path) -> None:
     """The broker keeps for us only what comes after our first subscription."""
     with RunningProgram(fleet) as program:
         program.wait_for("source-up")

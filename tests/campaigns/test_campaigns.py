@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import kill, sync
+from tests.campaigns import kill, project, sync
 
 
 def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
@@ -16,6 +16,14 @@ def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     print(f"seed {seed}")
     figures = kill.campaign(tmp_path, seed, kills=4, messages=3_000)
     assert figures["kills"] == 4
+    assert figures["alerts"] > 0
+
+
+def test_databases_under_load_hold_every_reading_once_whatever_happens(tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    figures = project.campaign(tmp_path, seed, project.SMALL)
+    assert figures["faults"].keys() >= {"vm emptied", "influx away", "password changed"}
     assert figures["alerts"] > 0
 
 
