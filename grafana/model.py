@@ -53,7 +53,8 @@ class Panel:
     """One panel. ``about``: what it shows, where it comes from, what to do. ``empty``: why there
     may be nothing. ``limits``: quantities whose rules are drawn as lines. ``steps`` and
     ``mappings``: colours and words for values. ``back``: how far it looks instead of the
-    dashboard's range (``31d``). ``sort``: the column that comes first, largest value first."""
+    dashboard's range (``31d``). ``sort``: the column by which rows are ordered, the largest value
+    first; with ``ascending`` the smallest."""
 
     kind: str
     title: Text
@@ -71,6 +72,7 @@ class Panel:
     """Colour of a series by its name."""
     back: str = ""
     sort: str = ""
+    ascending: bool = False
     gap_s: int = 3600
     """Lines are broken where nothing came for so long."""
     decimals: int | None = None

@@ -223,7 +223,7 @@ def _arrange(builder: table.Panel, panel: Panel, view: View, *, many: bool) -> N
     names = [_physical(column.field, view.language, many=many) for column in panel.columns]
     if panel.sort:
         by = _physical(panel.sort, view.language, many=many)
-        _transform(builder, "sortBy", {"sort": [{"field": by, "desc": True}]})
+        _transform(builder, "sortBy", {"sort": [{"field": by, "desc": not panel.ascending}]})
     _transform(builder, "filterFieldsByName", {"include": {"names": names}})
     titles = [column.title.get(view.language) for column in panel.columns]
     order = {name: at for at, name in enumerate(names)}

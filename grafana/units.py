@@ -1,7 +1,7 @@
 """Canonical units (and a few of the dashboards' own) as Grafana names them. Pure data.
 
-Grafana scales some of its units by itself (kWh to MWh); where it knows none, ``suffix:`` only
-writes the unit behind the number.
+Grafana scales some of its units by itself (kWh to MWh); where it knows none, or scales to what
+nobody says (kg to Mg), ``suffix:`` only writes the unit behind the number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ _GRAFANA: Final = {
     "kPa": "pressurekpa",
     "m/s": "velocityms",
     "ppb": "conppb",
-    "kg": "masskg",
     "t": "masst",
     "deg": "degree",
     "h": "h",
@@ -44,7 +43,7 @@ _WRITTEN: Final = {"m3": "m³", "m3/h": "m³/h", "uS/cm": "µS/cm", "per second"
 
 def grafana_unit(unit: str) -> str:
     """Grafana's id for ``unit``."""
-    return _GRAFANA.get(unit) or f"suffix: {_WRITTEN.get(unit, unit)}"
+    return _GRAFANA.get(unit) or f"suffix:{_WRITTEN.get(unit, unit)}"
 
 
 def written(unit: str) -> str:

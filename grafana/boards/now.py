@@ -63,11 +63,11 @@ def open_table() -> Panel:
         TABLE,
         Text("未解除的预警", "Open warnings"),
         Text(
-            "所选时段末尚未解除的预警，来自 alerts。“持续”是所选时段内处于预警的分钟数；“最差”"
-            "是至今超出限值最远的值（掉线类为秒数）。程序停止写入时，这里保持最后的状态。",
-            "What is open at the end of the range, from `alerts`. Minutes: how long of the range "
-            "it was open. Worst: the furthest beyond the limit so far (of silence: seconds). "
-            "While the program does not write, the last state stays here.",
+            "所选时段末尚未解除的预警，新发生的在前，来自 alerts。"
+            "“持续”是所选时段内处于预警的分钟数；“最差”是至今超出限值最远的值（掉线类为秒数）。程序停止写入时，这里保持最后的状态。",
+            "What is open at the end of the range, newest first, from `alerts`. Minutes: how long "
+            "of the range it was open. Worst: the furthest beyond the limit so far (of silence: "
+            "seconds). While the program does not write, the last state stays here.",
         ),
         words.NOTHING_OPEN,
         "1",
@@ -81,6 +81,7 @@ def open_table() -> Panel:
             Column("C", Text("持续", "Minutes"), "minutes"),
         ),
         sort="C",
+        ascending=True,
     )
 
 

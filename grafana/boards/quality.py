@@ -66,9 +66,9 @@ def _by_place() -> Panel:
         TABLE,
         Text("各计量点完整率", "Completeness by place"),
         Text(
-            "所选时段内应收、有效、无效读数。完整率低而无效少：没有上传；无效多：看下方原因。",
-            "Readings expected, valid and invalid over the range. Low with few invalid: they did "
-            "not come; with many invalid: see the reasons below.",
+            "所选时段内应收、有效、无效读数，完整率低的在前。完整率低而无效少：没有上传；无效多：看下方原因。",
+            "Readings expected, valid and invalid over the range, the least complete first. Low "
+            "with few invalid: they did not come; with many invalid: see the reasons below.",
         ),
         words.NOT_YET,
         "count",
@@ -84,7 +84,8 @@ def _by_place() -> Panel:
             Column("D", Text("完整率", "Completeness"), "share",
                    steps=((0, "orange"), (SHARE_WANTED, "green"))),
         ),
-        sort="C",
+        sort="D",
+        ascending=True,
     )  # fmt: skip
 
 
