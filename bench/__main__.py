@@ -21,7 +21,8 @@ from collections.abc import Callable
 
 import psutil
 
-from bench import edge, way
+from bench import edge
+from bench.way import Way, run
 
 
 def _child(*arguments: str) -> Callable[[], None]:
@@ -36,9 +37,9 @@ def _shown(measure: Callable[[], object]) -> Callable[[], None]:
 
 
 BENCHES: dict[str, Callable[[], None]] = {
-    "way": _shown(lambda: way.run(rate=400_000)),
-    "way-slow": _shown(lambda: way.run(rate=400_000, sync_delay=0.02)),
-    "way-full": _shown(lambda: way.run(rate=0)),
+    "way": _shown(lambda: run(Way())),
+    "way-slow": _shown(lambda: run(Way(sync_delay=0.02))),
+    "way-full": _shown(lambda: run(Way(rate=0))),
     "modbus": _child("bench.modbus"),
     "modbus-rtu": _child("bench.modbus", "--rtu"),
     "edge": _shown(edge.run),

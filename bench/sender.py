@@ -118,7 +118,8 @@ def _remaining(length: int) -> bytes:
             return bytes(out)
 
 
-def _connect(host: str, port: int, client: str, user: str, password: str) -> socket.socket:
+def connect(host: str, port: int, client: str, user: str, password: str) -> socket.socket:
+    """A connection that the broker has taken."""
     flags, tail = 2, b""
     for text, flag in ((user, 0x80), (password, 0x40)):
         if text:
@@ -133,6 +134,18 @@ def _connect(host: str, port: int, client: str, user: str, password: str) -> soc
     if len(answer) < 4 or answer[3]:
         raise SystemExit(f"the broker refused the connection: {answer.hex()}")
     return link
+
+
+def publish(link: socket.socket, topic: str, payload: bytes) -> None:
+    """One message of QoS 1 on a blocking connection, and its acknowledgement."""
+    body = struct.pack("!H", len(topic)) + topic.encode() + b"\0\1" + payload
+    link.sendall(b"\x32" + _remaining(len(body)) + body)
+    answer = b""
+    while len(answer) < 4:
+        more = link.recv(4 - len(answer))
+        if not more:
+            raise SystemExit("the broker closed the connection")
+        answer += more
 
 
 class Run:
@@ -239,7 +252,7 @@ def main() -> None:
         for name, text in plan.registry().items():
             (args.registry / name).write_text(text, encoding="utf-8")
         return
-    link = _connect(args.host, args.port, args.client, args.user, args.password)
+    link = connect(args.host, args.port, args.client, args.user, args.password)
     run = Run(link, plan, args.window)
     cpu = time.process_time()
     started = time.time_ns() // 1_000_000

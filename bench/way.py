@@ -1,47 +1,53 @@
-"""The whole way under load: broker, sender, program and database on this machine, for real.
+"""The whole way under load: broker, sender, program and databases on this machine, for real.
 
 A sender in a process of its own publishes 50 readings a message at QoS 1 through a real
-mosquitto; the program (all rooms: intake, journal, archive, account, judge with 100 rules of 500
-points) keeps them, judges them and raises alerts. Nothing is read from inside the program: its
-CPU and memory come from the kernel, its alerts and readings from the files it leaves.
+mosquitto; the program (all rooms, or those named: intake, journal, archive, account, judge with 100
+rules of 500 points, projections to real databases) keeps them, judges them, raises alerts and
+feeds the databases. CPU and memory come from the kernel, alerts and readings from the files and the
+databases it leaves; what the program tells about itself is used where the figures say so.
 
 ``rate`` readings per second are offered for ``seconds``; ``sync_delay`` seconds are added to
 every fdatasync (by strace) to stand for a slow flash card.
+
+    python -m bench.way --rate 300000 --project victoria-metrics
+    python -m bench.way --rate 0 --only intake --only project --only judge --project influxdb
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import re
+import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 from adapters.stores.archive_reader import ArchiveReader
-from bench.plan import COUNTERS, QUANTITIES, Plan
+from bench.external import ASKED, MARKER_REGISTRY, Markers, Observer
+from bench.limits import RULES_PER_QUANTITY, Readings, count_alerts, rules
+from bench.plan import QUANTITIES, Plan
+from bench.watch import Exposition, Watcher, cpu_seconds, percentile
 from tests.programs import RunningProgram
 from tests.servers import Mosquitto, free_port
 
-RULES_PER_QUANTITY = 10
-ABOVE, CLEAR, HOLD_MS = 100, 95, 100
-NEVER = 1_000_000_000
-"""No register gets that far: rules on counters judge and raise nothing."""
 SETTINGS = """
 [program]
 listen = "127.0.0.1:{metrics}"
 late_after = "10m"
 tick = "5s"
+[journal]
+max_mb = 8192
 [[source]]
 kind = "mqtt"
 name = "main"
@@ -49,120 +55,49 @@ url = "mqtt://127.0.0.1:{port}"
 client_id = "meterwatch-bench"
 version = 5
 topics = ["meterwatch/v1/+/readings"]
-"""
-RULE = """
-[[rule]]
-id = "r-{name}-{number}"
-kind = "threshold"
-quantity = "{quantity}"
-above = {above}
-clear = {clear}
-for = "{hold}"
-level = "{level}"
-title = "{quantity} above {above}"
-title_zh = "{quantity} 高于 {above}"
+{projections}
 """
 
 
-def rules() -> str:
-    """100 rules, 10 for each of the 10 quantities: each watches 500 of the 5,000 points, so
-    each reading gets 10 verdicts. Half of them wait (``for``) before they fire."""
-    return "".join(
-        RULE.format(
-            name=quantity.replace(".", "-"),
-            quantity=quantity,
-            number=number,
-            above=(NEVER if quantity in COUNTERS else ABOVE) + number,
-            clear=(NEVER if quantity in COUNTERS else CLEAR) + number,
-            hold="0s" if number % 2 else f"{HOLD_MS}ms",
-            level=("blue", "yellow", "orange", "red")[number % 4],
-        )
-        for quantity in QUANTITIES
-        for number in range(RULES_PER_QUANTITY)
-    )
+@dataclass(frozen=True)
+class Way:
+    """What is run. ``only``: rooms, all when empty. ``project``: kinds of external databases."""
+
+    rate: float = 400_000
+    seconds: float = 30
+    sync_delay: float = 0
+    project: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    plan: Plan = field(default_factory=Plan)
+
+    def has(self, room: str) -> bool:
+        return not self.only or room in self.only
 
 
-@dataclass
-class Watcher:
-    """Looks at the program from outside while it works: memory, CPU, alerts as they appear."""
-
-    process: psutil.Process
-    alerts: Path
-    rss: list[tuple[float, int]] = field(default_factory=list)
-    delays: list[float] = field(default_factory=list)
-    fired: int = 0
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _opened(self) -> sqlite3.Connection | None:
-        """The alerts' file, once the program has made its tables."""
-        if not self.alerts.exists():
-            return None
-        connection = sqlite3.connect(f"file:{self.alerts}?mode=ro", uri=True)
-        try:
-            connection.execute("SELECT 1 FROM transition").fetchone()
-        except sqlite3.OperationalError:
-            connection.close()
-            return None
-        return connection
-
-    def _run(self) -> None:
-        last = 0
-        connection: sqlite3.Connection | None = None
-        turn = 0
-        while True:
-            ending = self._stop.wait(0.02)
-            turn += 1
-            if turn % 25 == 1 and self.process.is_running():
-                self.rss.append((time.monotonic(), self.process.memory_info().rss))
-            if connection is None:
-                connection = self._opened()
-                if connection is None:
-                    continue
-            rows = connection.execute(
-                "SELECT rowid, time FROM transition WHERE rowid > ? AND to_state = 'firing'"
-                " AND alert IN (SELECT id FROM alert WHERE kind = 'threshold')",
-                (last,),
-            ).fetchall()
-            now = time.time() * 1000
-            for rowid, at in rows:
-                last = max(last, rowid)
-                self.fired += 1
-                self.delays.append(now - at)
-            if ending:
-                return
-
-
-def run(
-    *, rate: float = 400_000, seconds: float = 30, sync_delay: float = 0, plan: Plan | None = None
-) -> dict[str, Any]:
+def run(way: Way) -> dict[str, Any]:
     """One run; the figures."""
-    plan = plan or Plan()
     folder = Path(tempfile.mkdtemp(prefix="meterwatch-bench-"))
+    load = os.getloadavg()[0]
     try:
-        with Mosquitto(folder / "broker") as broker:
-            return _run(plan, folder / "fleet", broker.port, rate, seconds, sync_delay)
+        with ExitStack() as stack:
+            broker = stack.enter_context(Mosquitto(folder / "broker"))
+            observers = [Observer(kind, folder / kind) for kind in way.project]
+            for observer in observers:
+                stack.callback(observer.close)
+            return _run(way, folder / "fleet", broker, observers) | {"load_before": round(load, 2)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(
-    plan: Plan, folder: Path, port: int, rate: float, seconds: float, sync_delay: float
-) -> dict[str, Any]:
-    metrics = _write_fleet(plan, folder, port)
+def _run(way: Way, folder: Path, broker: Mosquitto, observers: list[Observer]) -> dict[str, Any]:
+    told = _write_fleet(way, folder, broker.port, observers)
     before: list[str] = []
-    if sync_delay:
+    if way.sync_delay:
         before = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"]
         before += ["-e", "trace=fdatasync,fsync"]
-        before += ["-e", f"inject=fdatasync,fsync:delay_exit={int(sync_delay * 1e6)}"]
-    with RunningProgram(folder, before=before) as program:
+        before += ["-e", f"inject=fdatasync,fsync:delay_exit={int(way.sync_delay * 1e6)}"]
+    rooms = [word for room in way.only for word in ("--only", room)]
+    with RunningProgram(folder, *rooms, before=before) as program:
         program.wait_for("running")
         program.wait_for("source-up")
         process = psutil.Process(program.process.pid)
@@ -170,113 +105,127 @@ def _run(
             (process,) = process.children()
         watcher = Watcher(process, folder / "data" / "alerts.db")
         watcher.start()
-        cpu = _cpu(process)
-        started = time.monotonic()
-        sent = _send(plan, port, rate, seconds)
-        reader = ArchiveReader(folder / "data" / "archive.db")
-        while (rows := _rows(reader)) < sent["readings"]:
-            if time.monotonic() - started > 4 * seconds + 60:
-                raise RuntimeError(f"{rows} of {sent['readings']}:\n{program.tail()}")
-            threading.Event().wait(0.2)
-        took = time.monotonic() - started
-        cpu = _cpu(process) - cpu
-        syncs = _histogram(metrics, "meterwatch_mqtt_receipt_to_sync_seconds_bucket")
+        markers = Markers(broker.port) if observers else None
+        for observer in observers:
+            observer.start(told)
+        cpu, started = cpu_seconds(process), time.monotonic()
+        sent = _send(way, broker.port, folder)
+        if markers is not None:
+            markers.stop()
+        try:
+            took = _all_in(way, folder, sent["readings"], observers, started)
+        except TimeoutError as fault:
+            raise RuntimeError(f"{fault}:\n{program.tail()}") from None
+        cpu = cpu_seconds(process) - cpu
+        for observer in observers:
+            observer.stop()
+        curve = json.loads((folder / "curve.json").read_text(encoding="utf-8"))
+        projected = {one.kind: one.figures(sent, curve) for one in observers}
+        receipt = told.quantiles("meterwatch_mqtt_receipt_to_sync_seconds", 0.50, 0.99)
         if program.stop(pid=process.pid) != 0:  # drains the folds
             raise RuntimeError(program.tail())
         watcher.stop()
-    figures = _figures(plan, folder, sent, watcher, took, cpu, rate, sync_delay)
-    return figures | {
-        "receipt_to_ack_ms_p50": _quantile(syncs, 0.50),
-        "receipt_to_ack_ms_p99": _quantile(syncs, 0.99),
-    }
+    figures = _figures(way, sent, watcher, max(took.values()), cpu)
+    if way.has("archive"):
+        figures |= _archived(folder, sent["readings"])
+    if way.has("judge"):
+        figures |= _judged(way, folder, watcher, observers)
+    for kind, found in projected.items():
+        figures[kind] = {"all_in_after_s": round(took[kind], 2)} | found
+    return figures | {"receipt_to_ack_ms_p50": receipt[0], "receipt_to_ack_ms_p99": receipt[1]}
 
 
-def _write_fleet(plan: Plan, folder: Path, port: int) -> int:
+def _write_fleet(way: Way, folder: Path, port: int, observers: list[Observer]) -> Exposition:
     (folder / "registry").mkdir(parents=True)
     (folder / "rules").mkdir()
-    for name, text in plan.registry().items():
+    registry = way.plan.registry()
+    if observers:
+        registry["marker.toml"] = MARKER_REGISTRY
+    for name, text in registry.items():
         (folder / "registry" / name).write_text(text, encoding="utf-8")
     (folder / "rules" / "bench.toml").write_text(rules(), encoding="utf-8")
     metrics = free_port()
-    settings = SETTINGS.format(port=port, metrics=metrics)
+    projections = "\n".join(observer.settings() for observer in observers)
+    settings = SETTINGS.format(port=port, metrics=metrics, projections=projections)
     (folder / "meterwatch.toml").write_text(settings, encoding="utf-8")
-    return metrics
+    return Exposition(metrics)
 
 
-def _send(plan: Plan, port: int, rate: float, seconds: float) -> dict[str, Any]:
+def _send(way: Way, port: int, folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.sender", "--port", str(port)]
-    command += ["--seconds", str(seconds), "--rate", str(rate), "--points", str(plan.points)]
+    command += ["--seconds", str(way.seconds), "--rate", str(way.rate)]
+    command += ["--points", str(way.plan.points), "--curve", str(folder / "curve.json")]
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def _rows(reader: ArchiveReader) -> int:
-    """Readings stored; nothing is sent twice, so rows not yet merged are readings too."""
-    stored = reader.stats().stored
-    return stored.sealed_rows + stored.run_rows
+def _all_in(
+    way: Way, folder: Path, readings: int, observers: list[Observer], started: float
+) -> dict[str, float]:
+    """Seconds until all readings were in each of those who keep them; they are asked side by
+    side. Without any, until now: nobody can be asked."""
+    until = time.monotonic() + 4 * way.seconds + 60
+    asked: dict[str, Callable[[], float]] = {
+        one.kind: lambda one=one: one.wait(readings, until)  # type: ignore[misc]
+        for one in observers
+    }
+    if way.has("archive"):
+        asked["archive"] = lambda: _archive_full(folder, readings, until)
+    with ThreadPoolExecutor() as threads:
+        waiting = {name: threads.submit(ask) for name, ask in asked.items()}
+        took = {name: one.result() - started for name, one in waiting.items()}
+    late = [name for name, seconds in took.items() if started + seconds >= until]
+    if late:
+        raise TimeoutError(f"not all {readings} readings are in {', '.join(late)}")
+    return took
 
 
-def _histogram(port: int, name: str) -> list[tuple[float, float]]:
-    """Upper bound (s) and cumulated count of a histogram that the program publishes."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        text = answer.read().decode()
-    rows = re.findall(rf'^{name}{{.*le="([^"]+)".*}} (\S+)$', text, re.MULTILINE)
-    return [(float(bound), float(count)) for bound, count in rows]
-
-
-def _quantile(histogram: list[tuple[float, float]], which: float) -> float | None:
-    """Milliseconds, linear within the histogram's bucket."""
-    low, before = 0.0, 0.0
-    for bound, count in histogram:
-        wanted = which * histogram[-1][1]
-        if count >= wanted and count > before:
-            share = (wanted - before) / (count - before)
-            return round(1000 * (low + (min(bound, 60.0) - low) * share), 1)
-        low, before = bound, count
-    return None
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def _archive_full(folder: Path, readings: int, until: float) -> float:
+    """Nothing is sent twice, so rows not yet merged are readings too."""
+    reader = ArchiveReader(folder / "data" / "archive.db")
+    while time.monotonic() < until:
+        stored = reader.stats().stored
+        if stored.sealed_rows + stored.run_rows >= readings:
+            break
+        threading.Event().wait(0.2)
+    reader.close()
+    return time.monotonic()
 
 
 def _figures(
-    plan: Plan,
-    folder: Path,
-    sent: dict[str, Any],
-    watcher: Watcher,
-    took: float,
-    cpu: float,
-    rate: float,
-    sync_delay: float,
+    way: Way, sent: dict[str, Any], watcher: Watcher, took: float, cpu: float
 ) -> dict[str, Any]:
     readings = sent["readings"]
     steady = [rss for at, rss in watcher.rss if at - watcher.rss[0][0] > 10]
-    stats = ArchiveReader(folder / "data" / "archive.db").stats()
-    verdicts = RULES_PER_QUANTITY * readings
     return {
         "bench": "way",
-        "sync_delay_ms": sync_delay * 1000,
-        "offered_per_s": rate,
-        "points": plan.points,
+        "sync_delay_ms": way.sync_delay * 1000,
+        "only": list(way.only),
+        "project": list(way.project),
+        "offered_per_s": way.rate,
+        "points": way.plan.points,
         "counter_share": sent["counter_share"],
-        "rules": RULES_PER_QUANTITY * len(QUANTITIES),
+        "rules": RULES_PER_QUANTITY * len(QUANTITIES) if way.has("judge") else 0,
         "readings": readings,
         "readings_per_s": round(readings / took),
         "sent_in_s": sent["seconds"],
         "stored_in_s": round(took, 2),
         "cpu_us_per_reading": round(cpu / readings * 1e6, 3),
-        "verdicts_per_s": round(verdicts / took),
+        "sender_cpu_us_per_reading": round(
+            sent["cpu_us_per_message"] * sent["messages"] / readings, 3
+        ),
         "broker_ack_ms_p50": sent["ack_ms_p50"],
         "broker_ack_ms_p99": sent["ack_ms_p99"],
-        "alerts": watcher.fired,
-        "alerts_counted_independently": count_alerts(plan, folder / "data" / "archive.db"),
-        "publish_to_alert_ms_p50": _percentile(watcher.delays, 50),
-        "publish_to_alert_ms_p99": _percentile(watcher.delays, 99),
         "rss_peak_mb": round(max(rss for _, rss in watcher.rss) / 2**20, 1),
         "rss_growth_mb": round((steady[-1] - steady[0]) / 2**20, 1) if steady else None,
+    }
+
+
+def _archived(folder: Path, readings: int) -> dict[str, Any]:
+    """Of the files, once the program has ended."""
+    stats = ArchiveReader(folder / "data" / "archive.db").stats()
+    return {
         "archive_bytes_per_reading": round(stats.file_bytes / readings, 2),
         "disk_bytes_per_reading": round(
             sum(file.stat().st_size for file in (folder / "data").iterdir()) / readings, 2
@@ -284,46 +233,35 @@ def _figures(
     }
 
 
-def count_alerts(plan: Plan, archive: Path) -> int:
-    """How many alerts the rules should have raised: a plain count, one reading at a time, over
-    what the archive holds of the points that ever cross a limit (no other can raise any)."""
-    reader = ArchiveReader(archive)
-    alerts = 0
-    for number in plan.crossers:
-        found = reader.read(plan.point(number), 0, 2**62)
-        readings = list(zip(found.time.tolist(), found.value.tolist(), strict=True))
-        alerts += sum(_rises(readings, rule) for rule in range(RULES_PER_QUANTITY))
-    reader.close()
-    return alerts
+def _judged(way: Way, folder: Path, watcher: Watcher, observers: list[Observer]) -> dict[str, Any]:
+    if way.has("archive"):
+        reader = ArchiveReader(folder / "data" / "archive.db")
+
+        def stored(point: str) -> Readings:
+            found = reader.read(point, 0, 2**62)
+            return list(zip(found.time.tolist(), found.value.tolist(), strict=True))
+    else:
+        stored = observers[0].asked.stored
+    return {
+        "alerts": watcher.fired,
+        "alerts_counted_independently": count_alerts(way.plan, stored),
+        "publish_to_alert_ms_p50": percentile(watcher.delays, 50),
+        "publish_to_alert_ms_p99": percentile(watcher.delays, 99),
+    }
 
 
-def _rises(readings: list[tuple[int, float]], rule: int) -> int:
-    above, clear = ABOVE + rule, CLEAR + rule
-    hold = 0 if rule % 2 else HOLD_MS
-    fired = 0
-    since: int | None = None
-    firing = False
-    for at, value in readings:
-        if firing:
-            if value <= clear:
-                firing, since = False, None
-            continue
-        if value > above:
-            since = at if since is None else since
-        elif value <= clear:
-            since = None
-        if since is not None and at - since >= hold:
-            firing = True
-            fired += 1
-    return fired
-
-
-def _percentile(values: list[float], which: float) -> float | None:
-    return round(float(np.percentile(values, which)), 1) if values else None
+def _arguments() -> Way:
+    args = argparse.ArgumentParser(prog="bench.way", description=__doc__)
+    args.add_argument("--rate", type=float, default=400_000, help="readings/s; 0: all it takes")
+    args.add_argument("--seconds", type=float, default=30)
+    args.add_argument("--sync-delay", type=float, default=0, help="seconds added to each sync")
+    args.add_argument("--project", action="append", default=[], choices=list(ASKED))
+    args.add_argument("--only", action="append", default=[], help="a room; repeat for several")
+    told = args.parse_args()
+    if told.only and "archive" not in told.only and not told.project:
+        args.error("without the archive, name a database with --project: somebody must keep them")
+    return Way(told.rate, told.seconds, told.sync_delay, tuple(told.project), tuple(told.only))
 
 
 if __name__ == "__main__":
-    offered = float(sys.argv[1]) if len(sys.argv) > 1 else 400_000
-    lasting = float(sys.argv[2]) if len(sys.argv) > 2 else 30
-    delay = float(sys.argv[3]) if len(sys.argv) > 3 else 0
-    print(json.dumps(run(rate=offered, seconds=lasting, sync_delay=delay)))
+    print(json.dumps(run(_arguments())))
