@@ -73,8 +73,9 @@ PATIENCE_S: Final = 300.0
 @dataclass(frozen=True)
 class Size:
     """``rate``: messages a second. All others are seconds of load at that rate: ``away`` once for
-    each database, ``pause`` of its process, ``between`` two faults. ``kills``: of each database in
-    the middle of writes; ``program_kills``: of the program."""
+    each database, ``pause`` of its process, ``between`` two of its faults and ``program_between``
+    two of the program's. ``kills``: of each database in the middle of writes; ``program_kills``: of
+    the program."""
 
     rate: int
     away: int
@@ -82,14 +83,33 @@ class Size:
     between: int
     kills: int
     program_kills: int
+    program_between: int
     longest: int
     lets_go: bool
     """Whether so much is missed that the journal must be let go at least once."""
 
 
-FULL: Final = Size(rate=150, away=600, pause=75, between=8, kills=6, program_kills=8, longest=1_500)
+FULL: Final = Size(
+    rate=150,
+    away=600,
+    pause=75,
+    between=8,
+    kills=6,
+    program_kills=8,
+    program_between=80,
+    longest=1_500,
+    lets_go=True,
+)
 SMALL: Final = Size(
-    rate=300, away=4, pause=1, between=1, kills=2, program_kills=2, longest=120, lets_go=False
+    rate=300,
+    away=4,
+    pause=1,
+    between=1,
+    kills=2,
+    program_kills=2,
+    program_between=3,
+    longest=120,
+    lets_go=False,
 )
 
 
@@ -160,9 +180,12 @@ class Bench:
             chance.shuffle(faults)
         threads = [threading.Thread(target=self._guarded, args=(self._load,), name="load")]
         threads.append(threading.Thread(target=self._guarded, args=(self._look,), name="look"))
+        pace = self.size.between, self.size.between, self.size.program_between
         workers = [
-            threading.Thread(target=self._guarded, args=(self._do, faults, chance.random()))
-            for faults in lists
+            threading.Thread(
+                target=self._guarded, args=(self._do, faults, chance.random(), between)
+            )
+            for faults, between in zip(lists, pace, strict=True)
         ]
         for thread in (*threads, *workers):
             thread.start()
@@ -283,12 +306,12 @@ class Bench:
             *[lambda: self._killed(self.influx)] * self.size.kills,
         ]
 
-    def _do(self, faults: list[Callable[[], None]], seed: float) -> None:
+    def _do(self, faults: list[Callable[[], None]], seed: float, between: int) -> None:
         chance = random.Random(seed)
         for fault in faults:
-            self._loaded(self.size.between * (0.5 + chance.random()))
+            self._loaded(between * (0.5 + chance.random()))
             fault()
-        self._loaded(self.size.between)
+        self._loaded(between)
 
     def _away(self, server: VictoriaMetrics | InfluxDb) -> None:
         self._count(f"{_called(server)} away")
