@@ -137,7 +137,7 @@ def databases(fleet: Fleet, folder: Path) -> list[str]:
     for one in fleet.settings.projections:
         if one.enabled:
             secret = partial(secret_text, folder)
-            found, told = looked_at(one, place, secret, imported, _now())
+            found, told = looked_at(one, place, secret, imported)
             faults += found
             notes += told
     if faults:

@@ -214,10 +214,10 @@ def _verify(folder: Path, name: str, since: str, until: str) -> bool:
             place: Any = SimpleNamespace(folder=folder)
             opened = database(one, place, partial(wiring.secret_text, folder), wiring.imported)
             with contextlib.closing(opened):
-                limits = opened.condition(now)
+                first, last = opened.condition().limits(now)
                 found = [
                     each
-                    for start, end in days(max(low, limits.low), min(high, limits.high))
+                    for start, end in days(max(low, first), min(high, last))
                     for each in differences(archive, opened, points, names, start, end)
                 ]
             differ |= bool(found)

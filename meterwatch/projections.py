@@ -58,7 +58,7 @@ def _opened(
         refuse=partial(_refuse, program),
         held_bytes=journal.held_bytes,
         telemetry=program.telemetry,
-        beside=_statements(program, imported),
+        beside=partial(_statements, program, imported),
         origin=int(journal.origin_ids([one.origin])[0]),
     )
     opened: Fold = fold.Projection(
@@ -110,14 +110,13 @@ def looked_at(
     program: Any,
     secret: Callable[[Any], str],
     imported: Callable[[str], Any],
-    now: int,
 ) -> tuple[list[Fault], list[str]]:
-    """What ``check`` says of a database: what makes it hold wrong numbers, and notes. ``now``: UTC
-    ms. One that cannot be asked now is a note: it may not be there yet."""
+    """What ``check`` says of a database: what makes it hold wrong numbers, and notes. One that
+    cannot be asked now is a note: it may not be there yet."""
     try:
         opened = database(one, program, secret, imported)
         try:
-            advice = opened.condition(now).advice
+            advice = opened.condition().advice
         finally:
             opened.close()
     except (TemporaryError, ConfigurationError) as fault:

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeGuard
 
 from adapters.projection import fence, refeed, sender
-from adapters.projection.refeed import ALL, Refeed, Share
-from adapters.projection.sender import Sender, by_line
+from adapters.projection.history import MAX_ROWS, History
+from adapters.projection.refeed import ALL
+from adapters.projection.sender import Sender
 from adapters.projection.watch import Checkpoint, RestartedError, Watch
 from adapters.state.foldfile import FoldFile
 from adapters.stores.archive_reader import ArchiveReader
@@ -37,7 +38,6 @@ from collector.model import (
     Mark,
     Refusal,
     Revision,
-    Segments,
     Tick,
     Times,
     concat,
@@ -48,16 +48,12 @@ from collector.schema import Statement
 from collector.telemetry import Telemetry
 
 VERSION: Final = 1
-MAX_ROWS: Final = 1 << 16
-"""Readings sent in one go, about."""
 RETRY_SECONDS: Final = 10.0
 """How often it is tried while what comes is only noted."""
 STATEMENT_SECONDS: Final = 2.0
 MOST_SAID: Final = 20
 """Groups of statements in one turn."""
-ARCHIVE_WAIT_SECONDS: Final = 2.0
 HOUR_MS: Final = 3_600_000
-MOST_DAYS: Final = 20_000
 REBUILD: Final = "project-rebuild"
 """A ``Mark`` of this kind asks for everything between its ``start`` and ``end`` (0: all there is)
 to be fed again, by the projection that is its ``subject``, or by all when that is empty."""
@@ -71,6 +67,8 @@ class Beside(Protocol):
 
     def touched(self, points: Ids, times: Times) -> None: ...
 
+    def noted(self, now: int, state: dict[str, Any]) -> dict[str, Any]: ...
+
     def due(self, now: int, state: dict[str, Any]) -> tuple[list[Statement], dict[str, Any]]: ...
 
     def close(self) -> None: ...
@@ -81,9 +79,10 @@ class Around:
     """What a projection works with.
 
     ``first``: oldest entry that the journal still has. ``parse``: the registry of a revision.
-    ``archive``: opens a reader of it, ``TemporaryError`` where there is none. ``refuse``: where
-    refusals go. ``held_bytes``: about how much of the journal waits for who needs it from a
-    sequence number on. ``origin``: the projection's own number, for refusals.
+    ``archive``: opens a reader of it, ``TemporaryError`` where there is none. ``beside``: begins to
+    say what goes beside readings. ``refuse``: where refusals go. ``held_bytes``: about how much of
+    the journal waits for who needs it from a sequence number on. ``origin``: the projection's own
+    number, for refusals.
     """
 
     journal: Journal
@@ -93,7 +92,7 @@ class Around:
     refuse: Callable[[Sequence[Refusal]], object]
     held_bytes: Callable[[int], int]
     telemetry: Telemetry
-    beside: Beside | None = None
+    beside: Callable[[], Beside] | None = None
     origin: int = 0
 
 
@@ -123,14 +122,14 @@ class Projection:
         self._hold_bytes = hold_bytes
         self._monotonic = monotonic
         self._file = FoldFile(path, around.journal.identity, SCHEMA, version=VERSION, reset=reset)
-        self._refeed = Refeed(self._file.connection)
+        self._history = History(self._file.connection, around.archive, monotonic)
         self._sender = Sender(
             name,
             self._file.connection,
             database,
             around.journal,
             around.telemetry,
-            feed=self._refeed.add_span,
+            feed=self._history.spans.add_span,
             origin=around.origin,
             max_series=max_series,
         )
@@ -143,12 +142,13 @@ class Projection:
         self._now = int(str(self._file.get("now", 0)))
         self._noting_until = 0.0
         self._say_at = 0.0
-        self._archive: ArchiveReader | None = None
         self._batches: list[Batch] = []
         self._rows = 0
+        self._digest = ""
+        self._beside = around.beside() if around.beside is not None else None
         self._catch_gap()
         with self._file.transaction():
-            self._adopt(around.journal.revision("registry", self._seq or None))
+            self._adopt()
 
     def _catch_gap(self) -> None:
         """The journal forgot what this never saw: all of it comes from the archive."""
@@ -162,7 +162,7 @@ class Projection:
             journal_begins_at=first,
         )
         with self._file.transaction():
-            self._feed_span(ALL, 0, 0)
+            self._history.want(ALL, 0, 0, self._now)
             self._seq = self._settled = first - 1
             self._keep()
 
@@ -174,6 +174,7 @@ class Projection:
 
     def apply(self, entries: Sequence[tuple[int, Entry]]) -> None:
         """Take these entries; sends by itself when many readings have gathered."""
+        self._catch_gap()
         for seq, entry in entries:
             if seq <= self._seq:
                 continue
@@ -184,10 +185,9 @@ class Projection:
             elif isinstance(entry, Revision) and entry.kind == "registry":
                 self._send()
                 self._file.begin()
-                self._adopt(entry)
+                self._adopt()
             elif self._asks_rebuild(entry):
-                self._file.begin()
-                self._feed_span(ALL, entry.start, entry.end)
+                self._rebuild(entry)
             self._seq = seq
             if self._rows >= MAX_ROWS:
                 self._send()
@@ -196,6 +196,17 @@ class Projection:
     def _asks_rebuild(self, entry: Entry) -> TypeGuard[Mark]:
         mine = {"", self._name}
         return isinstance(entry, Mark) and entry.kind == REBUILD and entry.subject in mine
+
+    def _rebuild(self, wish: Mark) -> None:
+        """All readings come from the archive, and everything beside them is said anew."""
+        self._file.begin()
+        self._history.want(ALL, wish.start, wish.end, self._now)
+        self._said = {}
+        if self._beside is not None and self._around.beside is not None:
+            self._beside.close()
+            self._beside = self._around.beside()
+            self._digest = ""
+            self._adopt()
 
     def _gather(self, batch: Batch) -> None:
         self._batches.append(batch)
@@ -223,10 +234,9 @@ class Projection:
 
     def close(self) -> None:
         """Give the file and the connection back."""
-        if self._archive is not None:
-            self._archive.close()
-        if self._around.beside is not None:
-            self._around.beside.close()
+        self._history.close()
+        if self._beside is not None:
+            self._beside.close()
         self._database.close()
         self._file.close()
 
@@ -237,11 +247,13 @@ class Projection:
             return False
         self._look()
         self._say()
-        return self._refeed.pending and self._feed()
+        return self._history.pending and self._feed()
 
     def _keep(self) -> None:
         """Cursor and what belongs to it, in the open transaction."""
         self._file.set_cursor(self._seq)
+        if self._beside is not None:
+            self._said = self._beside.noted(self._now, self._said)
         if not self._database.settle_ms:
             self._settled = self._seq
         for key, value in (
@@ -252,13 +264,19 @@ class Projection:
         ):
             self._file.set(key, value)
 
-    def _adopt(self, revision: Revision | None) -> None:
-        """Another registry is in force: what has other names now comes again under them."""
+    def _adopt(self) -> None:
+        """The newest registry, whatever the journal is at: names are those of today. What has
+        other names now comes again under them."""
+        revision = self._around.journal.revision("registry")
+        digest = revision.digest if revision is not None else "none"
+        if digest == self._digest:
+            return
+        self._digest = digest
         registry = self._around.parse(revision)
-        if self._around.beside is not None:
-            self._around.beside.update(registry)
+        if self._beside is not None:
+            self._beside.update(registry)
         for point in self._sender.adopt(registry):
-            self._feed_span(point, 0, 0)
+            self._history.want(point, 0, 0, self._now)
 
     # --- live readings
 
@@ -271,12 +289,16 @@ class Projection:
         self._tell_late(batch)
         if self._noting():
             self._file.begin()
-            self._refeed.add(batch)
+            self._history.spans.add(batch)
+            return
+        if self._around.held_bytes(self._file.cursor) >= self._hold_bytes:
+            self._note(batch, "it takes less than comes in")
             return
         try:
             self._look()
             self._file.begin()
-            self._sender.send(batch, self._watch.condition, self._monotonic())
+            limits = self._watch.condition.limits(self._now)
+            self._sender.send(batch, limits, self._monotonic())
         except RestartedError:
             raise
         except TemporaryError as fault:
@@ -289,8 +311,8 @@ class Projection:
     def _tell_late(self, batch: Batch) -> None:
         """What is said of hours that are over may change."""
         late = batch.time < self._now // HOUR_MS * HOUR_MS
-        if self._around.beside is not None and late.any():
-            self._around.beside.touched(batch.point[late], batch.time[late])
+        if self._beside is not None and late.any():
+            self._beside.touched(batch.point[late], batch.time[late])
 
     def _noting(self) -> bool:
         return self._monotonic() < self._noting_until
@@ -308,7 +330,7 @@ class Projection:
         self._noting_until = self._monotonic() + RETRY_SECONDS
         self._settled = self._seq
         self._file.begin()
-        self._refeed.add(batch)
+        self._history.spans.add(batch)
 
     # --- how the database stands
 
@@ -316,12 +338,12 @@ class Projection:
         """See ``Watch``. After a restart, what is not settled is sent again: from the journal, and
         from the archive what came from there."""
         clock = self._monotonic()
-        if not self._watch.due(clock):
+        if not self._now or not self._watch.due(clock):
             return
         self._checkpoint += 1
         now = Checkpoint(self._checkpoint, self._file.cursor, json.dumps(self._said))
         try:
-            settled = self._watch.look(self._now, clock, now)
+            settled = self._watch.look(clock, now)
         except RestartedError:
             self._send_again()
             raise
@@ -330,7 +352,7 @@ class Projection:
             if settled is not None:
                 self._settled = max(self._settled, settled.seq)
                 self._file.set("said_settled", settled.said)
-                self._refeed.settled(settled.number)
+                self._history.spans.settled(settled.number)
 
     def _send_again(self) -> None:
         self._around.telemetry.event(
@@ -343,90 +365,39 @@ class Projection:
         with self._file.transaction():
             self._seq = self._settled
             self._said = json.loads(str(self._file.get("said_settled", "{}")))
-            self._refeed.again()
+            self._history.spans.again()
             self._file.set("started", self._watch.started)
             self._keep()
 
     # --- history, from the archive
 
     def _feed(self) -> bool:
-        """One share. The archive must be as far as the database was fed from the journal: else
-        something older would take the place of something newer."""
-        archive = self._opened()
-        if archive is None or not self._caught_up(archive):
+        """One share. Whether there is more."""
+        if not self._history.ready(self._file.cursor):
             return False
-        share = self._refeed.next(archive)
-        if share is None:
-            return False
+        checkpoint = self._checkpoint + 1 if self._database.settle_ms else None
+        limits = self._watch.condition.limits(self._now)
         self._file.begin()
-        self._feed_share(share)
-        self._refeed.finish(share, self._checkpoint + 1 if self._database.settle_ms else None)
+        rows = self._history.feed(self._sender, limits, self._now, checkpoint)
         self._file.commit()
-        count = self._around.telemetry.count
-        count("projection_fed_from_archive", len(share.rows.point), projection=self._name)
-        return self._refeed.pending
-
-    def _feed_share(self, share: Share) -> None:
-        rows = len(share.rows.point)
-        everything = Batch(*share.rows, Segments.one(rows, 0, self._now, backfill=True))
-        batch = by_line(self._sender.encoder, everything)
-        for at in range(0, rows, MAX_ROWS):
-            part = slice(at, at + MAX_ROWS)
-            count = len(batch.point[part])
-            self._sender.send(
-                Batch(
-                    batch.point[part],
-                    batch.time[part],
-                    batch.value[part],
-                    batch.quality[part],
-                    Segments.one(count, 0, self._now, backfill=True),
-                ),
-                self._watch.condition,
-                self._monotonic(),
-                told=False,
-            )
-
-    def _opened(self) -> ArchiveReader | None:
-        if self._archive is None:
-            try:
-                self._archive = self._around.archive()
-            except TemporaryError:
-                return None
-        return self._archive
-
-    def _caught_up(self, archive: ArchiveReader) -> bool:
-        until = self._monotonic() + ARCHIVE_WAIT_SECONDS
-        while archive.cursor() < self._file.cursor:
-            if self._monotonic() >= until:
-                return False
-            time.sleep(0.02)  # the archive's own pace; nothing tells us of its commits
-        return True
-
-    def _feed_span(self, point: int, low: int, high: int) -> None:
-        """Note ``[low, high)`` of ``point`` (0: as far as the archive reaches)."""
-        archive = self._opened()
-        if archive is not None:
-            low = low or archive.oldest()
-            high = high or max(self._now, archive.tick()) + refeed.DAY_MS
-            if 0 < low < high:
-                low = max(low, high - MOST_DAYS * refeed.DAY_MS)
-                self._refeed.add_span(point, low, high)
+        self._around.telemetry.count("projection_fed_from_archive", rows, projection=self._name)
+        return self._history.pending
 
     # --- beside readings
 
     def _say(self) -> None:
         """What is due besides readings. Kept as said when the database took it."""
-        beside = self._around.beside
+        beside = self._beside
         if beside is None or self._monotonic() < self._say_at:
             return
         self._say_at = self._monotonic() + STATEMENT_SECONDS
-        condition = self._watch.condition
+        low, high = self._watch.condition.limits(self._now)
         for _ in range(MOST_SAID):
             told, said = beside.due(self._now, self._said)
             lines = [
                 statement_line(one, self._database.dialect)
                 for one in told
-                if condition.low <= one.time <= condition.high
+                if low <= one.time <= high
             ]
             if lines:
                 self._sender.send_lines(b"".join(lines))

@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from adapters.projection.delivery import RejectedLine, deliver
 from adapters.projection.fence import Fence
-from adapters.stores.external import Condition, Database
+from adapters.stores.external import Database
 from adapters.stores.line import NO_POINT, LineEncoder, PointNames, names_of_point
 from collector.model import Batch, Mask, Reason, Refusal
 from collector.ports import Journal
 from collector.registry import Registry
+from collector.schema import UNKNOWN_COUNTY
 from collector.telemetry import Telemetry
 
 SCHEMA: Final = """
@@ -57,6 +59,9 @@ class Sender:
         self._refusals: dict[tuple[str, str], Refusal] = {}
         self._registry: Registry | None = None
         self._names: list[str] = []
+        self._used: dict[int, str] = dict(
+            connection.execute("SELECT point, names FROM named").fetchall()
+        )
         self.encoder = LineEncoder({})
 
     # --- names
@@ -75,7 +80,7 @@ class Sender:
         for number, name in enumerate(self._names):
             names = names_of_point(name, self._registry)
             if names is not None:
-                points[number] = names
+                points[number] = self._as_before(number, names)
         unknown = NO_POINT
         if len(points) > self._max_series:
             unknown = f"is beyond max_series = {self._max_series} of the settings"
@@ -90,19 +95,25 @@ class Sender:
         self.encoder = LineEncoder(points, unknown=unknown)
         self._telemetry.gauge("projection_series", self.encoder.series, projection=self._name)
 
+    def _as_before(self, number: int, names: PointNames) -> PointNames:
+        """A site that is in the registry no more stays where it was."""
+        before = self._used.get(number)
+        if names.county != UNKNOWN_COUNTY or before is None:
+            return names
+        as_it_was = replace(names, county=json.loads(before)[2])
+        return as_it_was if _text(as_it_was) == before else names
+
     def _renamed(self) -> list[int]:
         """Compare with the names of last time, and keep those of now."""
-        before = dict(self._db.execute("SELECT point, names FROM named").fetchall())
-        now = {
-            number: json.dumps([names.measurement, names.field, *names.tags().values()])
-            for number, names in self.encoder.points.items()
-        }
+        before = self._used
+        now = {number: _text(names) for number, names in self.encoder.points.items()}
         changed = [number for number, text in now.items() if before.get(number) != text]
         renamed = [number for number in changed if number in before]
         self._db.executemany(
             "INSERT OR REPLACE INTO named VALUES (?, ?)",
             [(number, now[number]) for number in changed],
         )
+        self._used = before | {number: now[number] for number in changed}
         if renamed:
             self._telemetry.event(
                 "projection feeds renamed points anew; what the database has under the old names "
@@ -116,8 +127,8 @@ class Sender:
 
     # --- readings
 
-    def send(self, batch: Batch, condition: Condition, now: float, *, told: bool = True) -> None:
-        """``condition``: the times that the database takes. ``now``: monotonic seconds. ``told``:
+    def send(self, batch: Batch, limits: tuple[int, int], now: float, *, told: bool = True) -> None:
+        """``limits``: the times that the database takes. ``now``: monotonic seconds. ``told``:
         whether rows outside those times are refusals, or known not to fit (old history)."""
         if len(batch) and int(batch.point.max()) >= len(self._names):
             self._name_points()
@@ -127,8 +138,8 @@ class Sender:
             batch.time,
             batch.value,
             batch.quality,
-            low=condition.low,
-            high=condition.high,
+            low=limits[0],
+            high=limits[1],
             barred=barred,
         )
         rejected = [line for part in encoded.parts for line in deliver(self._database, part)]
@@ -216,6 +227,11 @@ class Sender:
         self._refusals[reason, detail] = Refusal(
             time, self._origin, reason, detail, count, "", sample
         )
+
+
+def _text(names: PointNames) -> str:
+    """Names as they are kept."""
+    return json.dumps([names.measurement, names.field, *names.tags().values()])
 
 
 def by_line(encoder: LineEncoder, batch: Batch) -> Batch:

@@ -24,7 +24,7 @@ class ProjectedStore:
     def __init__(self, database: Database, encoder: LineEncoder, now: int) -> None:
         self._database = database
         self._encoder = encoder
-        self._condition = database.condition(now)
+        self._low, self._high = database.condition().limits(now)
 
     def write(self, batch: Batch) -> None:
         """Upsert, as far as the database can replace. Raises ``RejectedError`` for rows that it
@@ -34,8 +34,8 @@ class ProjectedStore:
             batch.time,
             batch.value,
             batch.quality,
-            low=self._condition.low,
-            high=self._condition.high,
+            low=self._low,
+            high=self._high,
         )
         refused = {int(row): why for why, rows in encoded.refused.items() for row in rows}
         for part in encoded.parts:

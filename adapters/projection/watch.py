@@ -51,11 +51,11 @@ class Watch:
         """Whether it is time to look again."""
         return self._looked is None or clock - self._looked >= LOOK_SECONDS
 
-    def look(self, now: int, clock: float, checkpoint: Checkpoint) -> Checkpoint | None:
-        """Look. ``now``: UTC ms of the journal; ``clock``: monotonic seconds; ``checkpoint``: what
-        was acknowledged up to this moment. Returns the newest checkpoint that is settled now.
-        Raises ``TemporaryError``: unreachable, or ``RestartedError``."""
-        found = self._database.condition(now)
+    def look(self, clock: float, checkpoint: Checkpoint) -> Checkpoint | None:
+        """Look. ``clock``: monotonic seconds; ``checkpoint``: what was acknowledged up to this
+        moment. Returns the newest checkpoint that is settled now. Raises ``TemporaryError``:
+        unreachable, or ``RestartedError``."""
+        found = self._database.condition()
         self._looked = clock
         self.condition = found
         restarted = bool(self.started) and found.started != self.started

@@ -66,15 +66,22 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How a database stands. ``started``: names its process, 0 where it does not tell. ``low`` and
-    ``high``: times (UTC ms, inclusive) that it takes now. ``dropped``: rows that it took with a
-    2xx and then dropped, by its own counters since it started."""
+    """How a database stands. ``started``: names its process, 0 where it does not tell. ``first``:
+    nothing before it (UTC ms); ``keeps`` and ``ahead``: nothing that is so much (ms) older or
+    newer than now, None for no limit. ``dropped``: rows that it took with a 2xx and then dropped,
+    by its own counters since it started."""
 
     started: int = 0
-    low: int = FIRST_TIME
-    high: int = LAST_TIME
+    first: int = FIRST_TIME
+    keeps: int | None = None
+    ahead: int | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
     advice: tuple[Advice, ...] = ()
+
+    def limits(self, now: int) -> tuple[int, int]:
+        """The times (UTC ms, inclusive) that it takes at ``now``."""
+        low = self.first if self.keeps is None else max(self.first, now - self.keeps)
+        return low, LAST_TIME if self.ahead is None else min(now + self.ahead, LAST_TIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +113,8 @@ class Database(Protocol):
         """Store these lines, times in ms. Returns when the server acknowledged them. Raises
         ``TemporaryError`` and ``LinesRejectedError``; after the latter any may be stored."""
 
-    def condition(self, now: int) -> Condition:
-        """How it stands at ``now`` (UTC ms). Raises ``TemporaryError``."""
+    def condition(self) -> Condition:
+        """How it stands. Raises ``TemporaryError``."""
 
     def held(self, names: PointNames, start: int, end: int) -> Held:
         """What it holds of one point with ``start <= time < end`` (UTC ms)."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from adapters.stores.external import Advice, Condition, Held, Http, Sums, Target
-from adapters.stores.line import FIRST_TIME, LAST_TIME, Dialect, PointNames
+from adapters.stores.line import Dialect, PointNames
 from collector.errors import TemporaryError
 from collector.schema import QUALITY
 
@@ -56,18 +56,17 @@ class InfluxDatabase:
     def write(self, lines: bytes) -> None:
         self._http.post_lines(self._path, self._query, lines)
 
-    def condition(self, now: int) -> Condition:
+    def condition(self) -> Condition:
         """Times older than the retention would be refused (1.x) or dropped."""
         kept = self._retention_s()
         if kept is None:
-            return Condition(low=FIRST_TIME, high=LAST_TIME)
+            return Condition()
         advice: tuple[Advice, ...] = ()
         if kept < HALF_A_YEAR_S:
             what = f"InfluxDB keeps {kept // 86_400} days"
             todo = "give it a longer retention, or accept that it shows no more"
             advice = (Advice(what, todo),)
-        low = now - 1000 * kept + RETENTION_MARGIN_MS
-        return Condition(low=low, high=LAST_TIME, advice=advice)
+        return Condition(keeps=1000 * kept - RETENTION_MARGIN_MS, advice=advice)
 
     def _retention_s(self) -> int | None:
         """Seconds that it keeps a row; None for ever, or where it does not tell."""

@@ -17,12 +17,12 @@ from typing import Any, Final
 import numpy as np
 
 from adapters.stores.external import Advice, Condition, Held, Http, Sums, Target
-from adapters.stores.line import FIRST_TIME, LAST_TIME, Dialect, PointNames
+from adapters.stores.line import Dialect, PointNames
 from collector.schema import QUALITY, metric_of
 
 DAY_MS: Final = 86_400_000
 HALF_A_YEAR_MS: Final = 183 * DAY_MS
-FUTURE_MS: Final = 2 * DAY_MS - 60_000
+AHEAD_MS: Final = 2 * DAY_MS - 60_000
 """It ignores samples more than two days ahead."""
 MARGIN_MS: Final = 3_600_000
 _METRIC: Final = re.compile(r"^(?P<name>[a-zA-Z_:]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
@@ -65,7 +65,7 @@ class VictoriaDatabase:
         self._http.post_lines("/api/v2/write", {"precision": "ms"}, lines)
         self._acknowledged += lines.count(b"\n")
 
-    def condition(self, now: int) -> Condition:
+    def condition(self) -> Condition:
         started, inserted, retention, dedup = 0, 0, "", ""
         dropped: dict[str, int] = {}
         for line in self._http.ask("GET", "/metrics", {}).splitlines():
@@ -85,15 +85,13 @@ class VictoriaDatabase:
                 why = " ".join((name, *labels.values()))
                 dropped[why] = dropped.get(why, 0) + int(float(match["value"]))
         kept = _milliseconds(retention)
-        low = FIRST_TIME if kept is None else now - kept + MARGIN_MS
-        high = min(now + FUTURE_MS, LAST_TIME)
-        # Nothing before 1970, and it takes a time of 0 for "now".
         return Condition(
             self._life(started, inserted),
-            max(low, 1),
-            high,
-            dropped,
-            tuple(_advice(dedup, retention, kept)),
+            first=1,  # nothing before 1970, and it takes 0 for "now"
+            keeps=None if kept is None else kept - MARGIN_MS,
+            ahead=AHEAD_MS,
+            dropped=dropped,
+            advice=tuple(_advice(dedup, retention, kept)),
         )
 
     def _life(self, started: int, inserted: int) -> int:
@@ -147,7 +145,8 @@ class VictoriaDatabase:
             return []
         query = {"match[]": selector, "start": _stamp(start), "end": _stamp(end - 1)}
         body = self._http.ask("POST", "/api/v1/export", query)
-        return [json.loads(line) for line in body.splitlines()]
+        # Not splitlines: what else Unicode calls an end of line may stand in a label.
+        return [json.loads(line) for line in body.split("\n") if line]
 
 
 def _advice(dedup: str, retention: str, kept: int | None) -> list[Advice]:
