@@ -350,7 +350,9 @@ class Program:
         known = wiring.known_names(self.data)
         journal.seed_points([known.get(at, "") for at in range(max(known, default=-1) + 1)])
         if taking_in:
-            journal.register(FOLDS)
+            # Projections take seconds to open: what comes meanwhile waits for them, too.
+            projected = [one.fold for one in self.fleet.settings.projections if one.enabled]
+            journal.register([*FOLDS, *projected])
         return journal
 
     def _changes_told(self, fold: str) -> Callable[[bool, str], None] | None:
