@@ -117,6 +117,7 @@ class LineEncoder:
         keys = [_key(one.measurement, one.tags()) for one in names]
         fields = [one.field.encode() for one in names]
         self._line = _numbered(keys)
+        self._bit = _bits(self._line)
         self._heads = [
             *(key + b" " + field + b"=" for key, field in zip(keys, fields, strict=True)),
             *(b"," + field + b"=" for field in fields),
@@ -221,8 +222,8 @@ class LineEncoder:
     def _readings(
         self, slot: npt.NDArray[np.int32], time: Times, value: Values, out: list[bytes]
     ) -> None:
-        """Rows that follow each other in one place and time, their fields ascending, share a
-        line: so no line ever has a field twice."""
+        """Rows that follow each other in one place and time share a line. Where one of them would
+        have a field twice, or more than can be told apart, only while their fields ascend."""
         count = len(slot)
         if not count:
             return
@@ -230,7 +231,8 @@ class LineEncoder:
         starts = np.empty(count, np.bool_)
         starts[0] = True
         np.logical_or(line[1:] != line[:-1], time[1:] != time[:-1], out=starts[1:])
-        starts[1:] |= slot[1:] <= slot[:-1]
+        if not self._all_differ(slot, np.flatnonzero(starts)):
+            starts[1:] |= slot[1:] <= slot[:-1]
         heads = np.where(starts, slot, slot + len(self._ids)).tolist()
         ends = np.append(np.flatnonzero(starts)[1:] - 1, count - 1)
         stamps = _texts(time[ends])
@@ -242,6 +244,12 @@ class LineEncoder:
         pieces[1::3] = _texts(value)
         pieces[2::3] = tails
         out += pieces
+
+    def _all_differ(self, slot: npt.NDArray[np.int32], starts: npt.NDArray[np.intp]) -> bool:
+        """Whether no field stands twice in any of the lines that begin at ``starts``."""
+        fields = np.bitwise_or.reduceat(self._bit[slot], starts)
+        lengths = np.diff(starts, append=len(slot))
+        return bool((np.bitwise_count(fields) == lengths).all())
 
     def _marks(
         self,
@@ -323,6 +331,17 @@ def _numbered(keys: Sequence[bytes]) -> npt.NDArray[np.int32]:
     """Equal keys, equal numbers."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int32)
+
+
+def _bits(line: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+    """A bit for each point, its own among those of its line; all beyond the 63rd have one."""
+    seen: dict[int, int] = {}
+    bits = np.empty(len(line), np.uint64)
+    for at, number in enumerate(line.tolist()):
+        nth = seen.get(number, 0)
+        bits[at] = 1 << min(nth, 63)
+        seen[number] = nth + 1
+    return bits
 
 
 def _chosen(
