@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -28,6 +28,9 @@ CONNECT_MS: Final = 5_000
 ANSWER_MS: Final = 60_000
 LONGEST_REASON: Final = 300
 _REJECTED: Final = frozenset({400, 413, 422})
+_STORED: Final = 204
+"""What every database answers to lines. A page of somebody in between, who wants a login, is
+another 2xx, and stores nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,8 @@ class Http:
     def __init__(self, target: Target, headers: Mapping[str, str]) -> None:
         self._target = target
         self._headers = dict(headers)
+        said = headers.get("Authorization", "").rpartition(" ")[2]
+        self._secrets = [one for one in (target.password, target.token, said) if one]
         options: dict[str, Any] = {"ssl_ca_cert": target.ca_file} if target.ca_file else {}
         # Untyped where it is not generated, and its token would take the header's place.
         self._client: Any = InfluxDBClient(
@@ -151,6 +156,10 @@ class Http:
             lines = squeeze.compress(lines) + squeeze.flush()
             headers["Content-Encoding"] = "gzip"
         self._send("POST", path, query, headers, lines)
+        status = self._client.api_client.last_response.status
+        if status != _STORED:
+            what = f"{self.where} answers {status} to lines, a database says {_STORED}"
+            raise TemporaryError(f"{what}; see what stands there, or between", 10.0)
 
     def ask(self, method: str, path: str, query: Mapping[str, str]) -> str:
         """The body of the answer; a question that the server rejects is a bug or a server of
@@ -159,6 +168,18 @@ class Http:
             return self._send(method, path, query, {"Content-Type": "text/plain"}, b"")
         except LinesRejectedError as fault:
             raise TemporaryError(f"{self.where}{path}: {fault}", 30.0) from fault
+
+    def ask_json(self, method: str, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """The answer as an object of JSON, its numbers as floats: -0 is one of them, and times in
+        ms are exact as such. Another answer is told as :meth:`ask` tells trouble."""
+        try:
+            told = json.loads(self.ask(method, path, query), parse_int=float)
+        except ValueError:
+            told = None
+        if not isinstance(told, dict):
+            what = f"{self.where}{path}: no answer in JSON"
+            raise TemporaryError(f"{what}; see what stands there, or between", 10.0)
+        return told
 
     @property
     def where(self) -> str:
@@ -195,7 +216,7 @@ class Http:
     def _meant(self, fault: ApiException) -> MeterwatchError:
         """What an answer other than 2xx asks of us."""
         status = int(fault.status or 0)
-        reason = reason_of(fault.body)
+        reason = reason_of(fault.body, self._secrets)
         if status in _REJECTED:
             return LinesRejectedError(f"{status}: {reason}" if reason else f"status {status}")
         where = self.where
@@ -213,8 +234,9 @@ class Http:
         return TemporaryError(f"{where} takes nothing now ({status}: {reason})", wait)
 
 
-def reason_of(body: Any) -> str:
-    """The server's own words, of JSON or plain text, within a bound."""
+def reason_of(body: Any, secrets: Sequence[str] = ()) -> str:
+    """The server's own words, of JSON or plain text, within a bound. ``secrets`` in them (some
+    proxies answer with the request's own headers) are covered."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
     try:
         told = json.loads(text)
@@ -223,6 +245,8 @@ def reason_of(body: Any) -> str:
     if isinstance(told, dict):
         text = str(told.get("error") or told.get("message") or told.get("code") or text)
     text = " ".join(text.split())
+    for secret in secrets:
+        text = text.replace(secret, "***")
     return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
 
 

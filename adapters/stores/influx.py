@@ -10,7 +10,6 @@ is in its write-ahead log: nothing has to be sent again after its crash.
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any, Final
 
 import numpy as np
@@ -80,7 +79,7 @@ class InfluxDatabase:
             return None
         if self._target.version == 2:
             query = {"name": self._target.bucket, "org": self._target.org}
-            told = json.loads(self._http.ask("GET", "/api/v2/buckets", query))
+            told = self._http.ask_json("GET", "/api/v2/buckets", query)
             for bucket in told.get("buckets", []):
                 for rule in bucket.get("retentionRules", []):
                     return int(rule.get("everySeconds", 0)) or None
@@ -140,11 +139,10 @@ class InfluxDatabase:
         query = {"q": statement, "db": self._target.bucket, "epoch": "ms"}
         if self._target.policy:
             query["rp"] = self._target.policy
+        told = self._http.ask_json("POST", "/query", query)
         try:
-            # Numbers as floats: -0 is one of them, and times in ms are exact as such.
-            told = json.loads(self._http.ask("POST", "/query", query), parse_int=float)
             (result,) = told["results"]
-        except (ValueError, KeyError) as fault:
+        except (ValueError, TypeError, KeyError) as fault:
             raise TemporaryError(f"{self._http.where}/query: no answer in InfluxQL") from fault
         if "error" in result:
             raise TemporaryError(f"{self._http.where}/query: {result['error']}", 30.0)

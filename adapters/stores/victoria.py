@@ -18,6 +18,7 @@ import numpy as np
 
 from adapters.stores.external import Advice, Condition, Held, Http, Sums, Target
 from adapters.stores.line import Dialect, PointNames
+from collector.errors import TemporaryError
 from collector.schema import QUALITY, metric_of
 
 DAY_MS: Final = 86_400_000
@@ -146,7 +147,11 @@ class VictoriaDatabase:
         query = {"match[]": selector, "start": _stamp(start), "end": _stamp(end - 1)}
         body = self._http.ask("POST", "/api/v1/export", query)
         # Not splitlines: what else Unicode calls an end of line may stand in a label.
-        return [json.loads(line) for line in body.split("\n") if line]
+        try:
+            return [json.loads(line) for line in body.split("\n") if line]
+        except ValueError as fault:
+            what = f"{self._http.where}/api/v1/export: no answer in JSON"
+            raise TemporaryError(f"{what}; see what stands there, or between", 10.0) from fault
 
 
 def _advice(dedup: str, retention: str, kept: int | None) -> list[Advice]:
