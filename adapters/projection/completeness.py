@@ -152,9 +152,9 @@ class CompletenessFeed:
             return [], state  # nobody knows how late it is
         over = (clock - GRACE_MS) // HOUR_MS
         if "next" not in state:
-            oldest = archive.oldest()
-            first = over if oldest is None else max(oldest // HOUR_MS, over - BACK_HOURS)
-            state["next"] = min(first, over)
+            oldest, present = archive.oldest(), clock // HOUR_MS
+            first = present if oldest is None else max(oldest // HOUR_MS, over - BACK_HOURS)
+            state["next"] = min(first, present)  # never one before the archive began
         names = archive.names() if self._waits(state, clock, over) else {}
         ids = {name: number for number, name in names.items()}
         horizon = archive.series.horizon()

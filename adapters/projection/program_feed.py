@@ -41,7 +41,8 @@ class PipelineState:
 
 class RefusedFeed:
     """See the module. Of more origins and reasons than a call has room for, those with the most
-    refused readings."""
+    refused readings. A total that is new since the minute told last was 0 then, and that is told
+    too: who asks for what a total grew by would not see its first refusals otherwise."""
 
     def __init__(self, path: Path, telemetry: Telemetry | None) -> None:
         self._archive = Opened(path, ArchiveReader, telemetry)
@@ -51,10 +52,26 @@ class RefusedFeed:
         if state.get("minute") == minute:
             return [], state
         found = self._archive.ask(lambda archive: _refused(archive, minute * MINUTE_MS, room))
-        return ([], state) if found is None else (found, {"minute": minute})
+        if found is None:
+            return [], state
+        known = state.get("known")
+        zeros = [] if known is None else _zeros(found, known, state["minute"] * MINUTE_MS)
+        told: set[str] = {_key(row) for row in found}.union(known or ())
+        return zeros + found, {"minute": minute, "known": sorted(told)}
 
     def close(self) -> None:
         self._archive.close()
+
+
+def _key(row: Statement) -> str:
+    return f"{row.tags['reason']} {row.tags['origin']}"
+
+
+def _zeros(rows: list[Statement], known: list[str], time: int) -> list[Statement]:
+    """At ``time`` there was nothing yet of what is not ``known``."""
+    nothing = numbers(times=0, readings=0)
+    fresh = set(map(_key, rows)).difference(known)
+    return [Statement(REFUSED, row.tags, nothing, time) for row in rows if _key(row) in fresh]
 
 
 def _refused(archive: ArchiveReader, time: int, room: int) -> list[Statement]:
