@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +75,25 @@ def cpu_seconds(process: psutil.Process) -> float:
     """CPU that a process has used, in it and in the kernel."""
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+class Usage:
+    """CPU from now on of the ``processes`` that belong to a run, and of all others on the machine
+    (``others``; the sender, which has ended when this is asked, is among them)."""
+
+    def __init__(self, processes: Mapping[str, psutil.Process]) -> None:
+        self._processes = processes
+        self._before = self._now()
+
+    def seconds(self) -> dict[str, float]:
+        after = self._now()
+        return {name: used - self._before[name] for name, used in after.items()}
+
+    def _now(self) -> dict[str, float]:
+        times = psutil.cpu_times()
+        busy = sum(times[:3]) + sum(getattr(times, name, 0.0) for name in ("irq", "softirq"))
+        used = {name: cpu_seconds(process) for name, process in self._processes.items()}
+        return used | {"others": busy - sum(used.values())}
 
 
 class Exposition:

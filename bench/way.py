@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -37,7 +36,7 @@ from adapters.stores.archive_reader import ArchiveReader
 from bench.external import ASKED, MARKER_REGISTRY, Markers, Observer
 from bench.limits import RULES_PER_QUANTITY, Readings, count_alerts, rules
 from bench.plan import QUANTITIES, Plan
-from bench.watch import Exposition, Watcher, cpu_seconds, percentile
+from bench.watch import Exposition, Usage, Watcher, percentile
 from tests.programs import RunningProgram
 from tests.servers import Mosquitto, free_port
 
@@ -77,14 +76,13 @@ class Way:
 def run(way: Way) -> dict[str, Any]:
     """One run; the figures."""
     folder = Path(tempfile.mkdtemp(prefix="meterwatch-bench-"))
-    load = os.getloadavg()[0]
     try:
         with ExitStack() as stack:
             broker = stack.enter_context(Mosquitto(folder / "broker"))
             observers = [Observer(kind, folder / kind) for kind in way.project]
             for observer in observers:
                 stack.callback(observer.close)
-            return _run(way, folder / "fleet", broker, observers) | {"load_before": round(load, 2)}
+            return _run(way, folder / "fleet", broker, observers)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -108,15 +106,17 @@ def _run(way: Way, folder: Path, broker: Mosquitto, observers: list[Observer]) -
         markers = Markers(broker.port) if observers else None
         for observer in observers:
             observer.start(told)
-        cpu, started = cpu_seconds(process), time.monotonic()
+        ours = {"program": process, "broker": _child_named("mosquitto"), "bench": psutil.Process()}
+        ours |= {observer.kind: observer.process for observer in observers}
+        usage, started = Usage(ours), time.monotonic()
         sent = _send(way, broker.port, folder)
         if markers is not None:
             markers.stop()
         try:
-            took = _all_in(way, folder, sent["readings"], observers, started)
+            took = _all_in(way, folder, sent["readings"], observers, told, started)
         except TimeoutError as fault:
             raise RuntimeError(f"{fault}:\n{program.tail()}") from None
-        cpu = cpu_seconds(process) - cpu
+        cpu = usage.seconds()
         for observer in observers:
             observer.stop()
         curve = json.loads((folder / "curve.json").read_text(encoding="utf-8"))
@@ -125,6 +125,7 @@ def _run(way: Way, folder: Path, broker: Mosquitto, observers: list[Observer]) -
         if program.stop(pid=process.pid) != 0:  # drains the folds
             raise RuntimeError(program.tail())
         watcher.stop()
+    cpu["others"] -= sent["cpu_us_per_message"] * sent["messages"] / 1e6
     figures = _figures(way, sent, watcher, max(took.values()), cpu)
     if way.has("archive"):
         figures |= _archived(folder, sent["readings"])
@@ -133,6 +134,10 @@ def _run(way: Way, folder: Path, broker: Mosquitto, observers: list[Observer]) -
     for kind, found in projected.items():
         figures[kind] = {"all_in_after_s": round(took[kind], 2)} | found
     return figures | {"receipt_to_ack_ms_p50": receipt[0], "receipt_to_ack_ms_p99": receipt[1]}
+
+
+def _child_named(name: str) -> psutil.Process:
+    return next(one for one in psutil.Process().children() if one.name() == name)
 
 
 def _write_fleet(way: Way, folder: Path, port: int, observers: list[Observer]) -> Exposition:
@@ -161,10 +166,15 @@ def _send(way: Way, port: int, folder: Path) -> dict[str, Any]:
 
 
 def _all_in(
-    way: Way, folder: Path, readings: int, observers: list[Observer], started: float
+    way: Way,
+    folder: Path,
+    readings: int,
+    observers: list[Observer],
+    told: Exposition,
+    started: float,
 ) -> dict[str, float]:
-    """Seconds until all readings were in each of those who keep them; they are asked side by
-    side. Without any, until now: nobody can be asked."""
+    """Seconds until all readings were in each of those who keep them, and until the program says
+    that its other rooms are through; they are asked side by side."""
     until = time.monotonic() + 4 * way.seconds + 60
     asked: dict[str, Callable[[], float]] = {
         one.kind: lambda one=one: one.wait(readings, until)  # type: ignore[misc]
@@ -172,12 +182,15 @@ def _all_in(
     }
     if way.has("archive"):
         asked["archive"] = lambda: _archive_full(folder, readings, until)
+    for room in ("account", "judge"):
+        if way.has(room):
+            asked[room] = lambda room=room: _through(told, room, until)  # type: ignore[misc]
     with ThreadPoolExecutor() as threads:
         waiting = {name: threads.submit(ask) for name, ask in asked.items()}
         took = {name: one.result() - started for name, one in waiting.items()}
     late = [name for name, seconds in took.items() if started + seconds >= until]
     if late:
-        raise TimeoutError(f"not all {readings} readings are in {', '.join(late)}")
+        raise TimeoutError(f"not all {readings} readings came to {', '.join(late)}")
     return took
 
 
@@ -193,8 +206,14 @@ def _archive_full(folder: Path, readings: int, until: float) -> float:
     return time.monotonic()
 
 
+def _through(told: Exposition, room: str, until: float) -> float:
+    while told.value("meterwatch_fold_lag_entries", f'"{room}"') and time.monotonic() < until:
+        threading.Event().wait(0.1)
+    return time.monotonic()
+
+
 def _figures(
-    way: Way, sent: dict[str, Any], watcher: Watcher, took: float, cpu: float
+    way: Way, sent: dict[str, Any], watcher: Watcher, took: float, cpu: dict[str, float]
 ) -> dict[str, Any]:
     readings = sent["readings"]
     steady = [rss for at, rss in watcher.rss if at - watcher.rss[0][0] > 10]
@@ -211,7 +230,10 @@ def _figures(
         "readings_per_s": round(readings / took),
         "sent_in_s": sent["seconds"],
         "stored_in_s": round(took, 2),
-        "cpu_us_per_reading": round(cpu / readings * 1e6, 3),
+        "cpu_us_per_reading": round(cpu["program"] / readings * 1e6, 3),
+        "broker_cpu_us_per_reading": round(cpu["broker"] / readings * 1e6, 3),
+        "bench_cpu_us_per_reading": round(cpu["bench"] / readings * 1e6, 3),
+        "others_cores": round(max(0.0, cpu["others"]) / took, 2),
         "sender_cpu_us_per_reading": round(
             sent["cpu_us_per_message"] * sent["messages"] / readings, 3
         ),
