@@ -118,10 +118,8 @@ class LineEncoder:
         fields = [one.field.encode() for one in names]
         self._line = _numbered(keys)
         self._bit = _bits(self._line)
-        self._heads = [
-            *(key + b" " + field + b"=" for key, field in zip(keys, fields, strict=True)),
-            *(b"," + field + b"=" for field in fields),
-        ]
+        heads = [key + b" " + field + b"=" for key, field in zip(keys, fields, strict=True)]
+        self._heads = np.array([*heads, *(b"," + field + b"=" for field in fields)], np.object_)
         self._quality = [_key(QUALITY, one.quality_tags()) for one in names]
         self._long = np.array([len(key) > MAX_KEY_BYTES for key in self._quality], np.bool_)
         self._slots = self._table()
@@ -142,7 +140,8 @@ class LineEncoder:
         """The point of a line with a single field that this encoder made; None if it did not."""
         if self._by_head is None:
             count = len(self._ids)
-            self._by_head = dict(zip(self._heads[:count], self._ids.tolist(), strict=True))
+            heads = self._heads[:count].tolist()
+            self._by_head = dict(zip(heads, self._ids.tolist(), strict=True))
             self._by_head |= dict(zip(self._quality, self._ids.tolist(), strict=True))
         head, _, _ = line.rpartition(b" ")
         name, _, _ = head.rpartition(b"=")
@@ -233,16 +232,14 @@ class LineEncoder:
         np.logical_or(line[1:] != line[:-1], time[1:] != time[:-1], out=starts[1:])
         if not self._all_differ(slot, np.flatnonzero(starts)):
             starts[1:] |= slot[1:] <= slot[:-1]
-        heads = np.where(starts, slot, slot + len(self._ids)).tolist()
         ends = np.append(np.flatnonzero(starts)[1:] - 1, count - 1)
-        stamps = _texts(time[ends])
-        tails = [b""] * count
-        for at, stamp in zip(ends.tolist(), stamps, strict=True):
-            tails[at] = b" " + stamp + b"\n"
-        pieces = [b""] * (3 * count)
-        pieces[0::3] = map(self._heads.__getitem__, heads)
-        pieces[1::3] = _texts(value)
-        pieces[2::3] = tails
+        pieces = [b""] * (2 * count)
+        # Taken out of an array of objects: a third of what a lookup for each costs.
+        pieces[0::2] = self._heads[np.where(starts, slot, slot + len(self._ids))].tolist()
+        texts = _texts(value)
+        for at, stamp in zip(ends.tolist(), _texts(time[ends]), strict=True):
+            texts[at] = b"%b %b\n" % (texts[at], stamp)
+        pieces[1::2] = texts
         out += pieces
 
     def _all_differ(self, slot: npt.NDArray[np.int32], starts: npt.NDArray[np.intp]) -> bool:
