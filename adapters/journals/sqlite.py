@@ -12,9 +12,8 @@ Promises:
   revisions that hold there first, each under its number.
 - A release is a hint: it may be lost with the process, and is given again.
 - Several processes may append, read and release at once; SQLite's locks order them.
-- A file that turns out to be damaged, or was taken away while in use, accepts nothing more: it
-  is marked, whoever asked is told (``on_damage``), and the next opening with ``mend`` keeps it
-  aside and begins a new one with every record of it that is still whole.
+- A damaged file is kept aside at the next opening, and every record of it that is still whole is
+  carried over into a new one (``file.py``, ``salvage.py``).
 
 It never interprets readings, and knows folds only by the name under which they release.
 """
@@ -23,17 +22,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
+from adapters.journals.file import PAGE_BYTES, JournalFile, Synchronous
 from adapters.journals.salvage import Salvage
 from collector.errors import TemporaryError
 from collector.model import Batch, Entry, Ids, Revision
@@ -41,10 +39,6 @@ from collector.ports import Urgency
 from collector.records import CorruptRecordError, decode, encode
 from collector.telemetry import Telemetry
 
-PAGE_BYTES: Final = 16384
-BUSY_MS: Final = 30_000
-WAL_LIMIT: Final = 32 << 20
-"""Bytes of log at which an append moves it into the file itself, if no release came to it."""
 TRIM_RECORDS: Final = 64
 """Records deleted at most in one append: a small step keeps the commit short."""
 RELIEF_STEPS: Final = 64
@@ -52,25 +46,10 @@ RELIEF_STEPS: Final = 64
 RELIEF_SHARE: Final = 0.25
 KEEP_CORRUPT: Final = 256
 SALVAGE_BYTES: Final = 8 << 20
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 OWN_SLICE: Final = 0.25
 FOREIGN_SLICE: Final = 0.02
 """Seconds between two looks for what another process appended: rarely where this process is
 the one that appends, often where it only consumes."""
-
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS record (seq INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS point (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS origin (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS consumer (name TEXT PRIMARY KEY, released INTEGER NOT NULL)
-    WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS revision (kind TEXT NOT NULL, seq INTEGER NOT NULL, body BLOB NOT NULL,
-    PRIMARY KEY (kind, seq));
-CREATE TABLE IF NOT EXISTS corrupt (seq INTEGER PRIMARY KEY, reason TEXT NOT NULL, body BLOB);
-"""
-
-Synchronous = Literal["FULL", "OFF"]
 
 
 class SqliteJournal:
@@ -94,20 +73,13 @@ class SqliteJournal:
         mend: bool = False,
         on_damage: Callable[[str], None] | None = None,
     ) -> None:
-        self._path = path
+        self._file = JournalFile(
+            path, telemetry, synchronous=synchronous, mend=mend, on_damage=on_damage
+        )
         self._telemetry = telemetry
         self._max_bytes = max_bytes
         self._reserve_bytes = reserve_bytes
         self._free_bytes = free_bytes or _disk_free
-        self._synchronous = synchronous
-        self._mend = mend
-        self._on_damage = on_damage
-        self._damage = ""
-        self._marker = path.with_name(f"{path.name}.is-damaged")
-        self._inode = 0
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
         self._news = threading.Condition()
         self._releases: dict[str, int] = {}
         self._corrupt_seen: set[int] = set()
@@ -115,21 +87,19 @@ class SqliteJournal:
         self._ids: dict[str, dict[str, int]] = {"point": {}, "origin": {}}
         self._last = 0
         self._live_bytes = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._prepare()
-        except (OSError, sqlite3.OperationalError) as fault:
-            self.close()
-            raise TemporaryError(f"{path}: cannot be opened now: {fault}") from fault
+        self._file.open(self._carry_over)
+        self.identity = self._file.identity
+        self._last = self.last()
+        with self._file.guarded() as connection:
+            self._measure(connection)
 
     # --- writing ----------------------------------------------------------------------------
 
     def append(self, entries: Sequence[Entry]) -> int:
         bodies = [encode(entry) for entry in entries]
-        connection = self._connection()
         self._appends = True
-        self._check_place()
-        with self._lock, self._guarded(), _transaction(connection):
+        self._file.check_place()
+        with self._file.writing() as connection:
             for entry, body in zip(entries, bodies, strict=True):
                 seq = connection.execute("INSERT INTO record (body) VALUES (?)", (body,)).lastrowid
                 if isinstance(entry, Revision):
@@ -140,14 +110,14 @@ class SqliteJournal:
             self._trim(connection)
         last = int(seq or 0) if entries else self._last
         with contextlib.suppress(sqlite3.DatabaseError):  # what was appended is appended
-            self._measure(connection)
+            self._measure(self._file.connection())
         with self._news:
             self._last = max(self._last, last)
             self._news.notify_all()
         return last
 
     def release(self, consumer: str, seq: int) -> None:
-        with self._lock:
+        with self._file.lock:
             self._releases[consumer] = max(seq, self._releases.get(consumer, 0))
         if not self._appends:
             self._flush_releases()
@@ -156,8 +126,7 @@ class SqliteJournal:
 
     def register(self, consumers: Sequence[str]) -> None:
         """These will read, though they may start later: keep everything for them until then."""
-        connection = self._connection()
-        with self._lock, self._guarded(), _transaction(connection):
+        with self._file.writing() as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO consumer VALUES (?, 0)", [(name,) for name in consumers]
             )
@@ -165,8 +134,7 @@ class SqliteJournal:
     def forget(self, consumer: str) -> None:
         """Nothing is kept for ``consumer`` any more; it may begin again where the journal then
         does."""
-        connection = self._connection()
-        with self._lock, self._guarded(), _transaction(connection):
+        with self._file.writing() as connection:
             self._releases.pop(consumer, None)
             connection.execute("DELETE FROM consumer WHERE name = ?", (consumer,))
 
@@ -177,8 +145,7 @@ class SqliteJournal:
         return int(self._live_bytes * max(0.0, share))
 
     def _flush_releases(self) -> None:
-        connection = self._connection()
-        with self._lock, self._guarded(), _transaction(connection):
+        with self._file.writing() as connection:
             self._write_releases(connection)
 
     def _write_releases(self, connection: sqlite3.Connection) -> None:
@@ -193,21 +160,20 @@ class SqliteJournal:
     def _relieve(self) -> None:
         """After a long backlog appends alone would trim too slowly, the more so while they are
         refused: delete in the thread of whoever released, one small transaction at a time."""
-        connection = self._connection()
         for _ in range(RELIEF_STEPS):
-            with self._guarded():
+            with self._file.guarded() as connection:
                 self._measure(connection)
             if self._live_bytes < RELIEF_SHARE * self._max_bytes:
                 return
-            with self._lock, self._guarded(), _transaction(connection):
+            with self._file.writing() as connection:
                 self._write_releases(connection)
                 if self._trim(connection) < TRIM_RECORDS:
                     return
 
     def _checkpoint(self) -> None:
         """Move the log into the file, in the thread of whoever released: appends do not wait."""
-        with self._guarded():
-            self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        with self._file.guarded():
+            self._file.connection().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _trim(self, connection: sqlite3.Connection) -> int:
         """Delete a bounded number of the oldest records that every consumer released, and the
@@ -247,8 +213,7 @@ class SqliteJournal:
         """Raw records after ``after``: about ``max_bytes``, at least one if there is any."""
         rows: list[tuple[int, bytes]] = []
         total = 0
-        with self._guarded():
-            connection = self._connection()
+        with self._file.guarded() as connection:
             cursor = connection.execute(
                 "SELECT seq, body FROM record WHERE seq > ? ORDER BY seq", (after,)
             )
@@ -270,8 +235,7 @@ class SqliteJournal:
         self._corrupt_seen.add(seq)
         self._telemetry.count("journal_corrupt_records")
         self._telemetry.event("journal record skipped", level="error", seq=seq, reason=reason)
-        connection = self._connection()
-        with self._lock, self._guarded(), _transaction(connection):
+        with self._file.writing() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO corrupt SELECT seq, ?, body FROM record WHERE seq = ?",
                 (reason, seq),
@@ -284,18 +248,18 @@ class SqliteJournal:
 
     def corrupt(self) -> list[tuple[int, str, bytes]]:
         """What was skipped: sequence number, reason, bytes."""
-        return self._connection().execute("SELECT seq, reason, body FROM corrupt").fetchall()
+        return self._file.connection().execute("SELECT seq, reason, body FROM corrupt").fetchall()
 
     def first(self) -> int:
         """Oldest record still here; 0 when there is none."""
-        with self._guarded():
-            (seq,) = self._connection().execute("SELECT min(seq) FROM record").fetchone()
+        with self._file.guarded():
+            (seq,) = self._file.connection().execute("SELECT min(seq) FROM record").fetchone()
         return int(seq or 0)
 
     def last(self) -> int:
-        with self._guarded():
+        with self._file.guarded():
             row = (
-                self._connection()
+                self._file.connection()
                 .execute("SELECT seq FROM sqlite_sequence WHERE name = 'record'")
                 .fetchone()
             )
@@ -309,7 +273,7 @@ class SqliteJournal:
                     return True
                 left = until - time.monotonic()
                 if left <= 0:
-                    self._check_place()
+                    self._file.check_place()
                     return self.last() > after
                 self._news.wait(min(left, OWN_SLICE if self._appends else FOREIGN_SLICE))
                 if self._last > after:
@@ -332,8 +296,7 @@ class SqliteJournal:
         return self._names("origin")
 
     def rename_point(self, old: str, new: str) -> None:
-        connection = self._connection()
-        with self._lock, self._guarded(), _transaction(connection):
+        with self._file.writing() as connection:
             connection.execute("UPDATE OR IGNORE point SET name = ? WHERE name = ?", (new, old))
             self._ids["point"].clear()
 
@@ -341,8 +304,7 @@ class SqliteJournal:
         """Give a *new* journal the dictionary of the archive that outlived the old one (names by
         id, "" where there is none), so that stable ids stay what they were. Does nothing once
         any point is known."""
-        connection = self._connection()
-        with self._lock, self._guarded(), _transaction(connection):
+        with self._file.writing() as connection:
             if connection.execute("SELECT count(*) FROM point").fetchone()[0] == 0:
                 rows = [(number, name) for number, name in enumerate(names) if name]
                 connection.executemany("INSERT OR IGNORE INTO point VALUES (?, ?)", rows)
@@ -350,8 +312,7 @@ class SqliteJournal:
     def _identify(self, kind: str, names: Sequence[str]) -> Ids:
         known = self._ids[kind]
         if any(name not in known for name in names):
-            connection = self._connection()
-            with self._lock, self._guarded(), _transaction(connection):
+            with self._file.writing() as connection:
                 known.update(connection.execute(f"SELECT name, id FROM {kind}").fetchall())  # noqa: S608 kind is ours
                 taken = max(known.values(), default=-1) + 1
                 new = [name for name in dict.fromkeys(names) if name not in known]
@@ -361,7 +322,8 @@ class SqliteJournal:
         return np.array([known[name] for name in names], np.int32)
 
     def _names(self, kind: str) -> list[str]:
-        rows = self._connection().execute(f"SELECT id, name FROM {kind} ORDER BY id").fetchall()  # noqa: S608 kind is ours
+        query = f"SELECT id, name FROM {kind} ORDER BY id"  # noqa: S608 kind is ours
+        rows = self._file.connection().execute(query).fetchall()
         names = [""] * (rows[-1][0] + 1 if rows else 0)
         for number, name in rows:
             names[number] = name
@@ -369,7 +331,7 @@ class SqliteJournal:
 
     def revision(self, kind: str, seq: int | None = None) -> Revision | None:
         row = (
-            self._connection()
+            self._file.connection()
             .execute(
                 "SELECT body FROM revision WHERE kind = ? AND seq <= ? ORDER BY seq DESC LIMIT 1",
                 (kind, seq if seq is not None else 2**62),
@@ -385,7 +347,7 @@ class SqliteJournal:
 
     def pressure(self) -> Urgency:
         used = self._live_bytes / self._max_bytes
-        if self._free_bytes(self._path) < self._reserve_bytes:
+        if self._free_bytes(self._file.path) < self._reserve_bytes:
             used = max(used, 0.95)
         if used < 0.80:
             return Urgency.BACKFILL
@@ -402,7 +364,8 @@ class SqliteJournal:
 
     def consumers(self) -> dict[str, int]:
         """Who consumes, and up to where they released."""
-        found = dict(self._connection().execute("SELECT name, released FROM consumer").fetchall())
+        query = "SELECT name, released FROM consumer"
+        found = dict(self._file.connection().execute(query).fetchall())
         return found | self._releases
 
     def live_bytes(self) -> int:
@@ -414,73 +377,14 @@ class SqliteJournal:
         if self._releases:
             with contextlib.suppress(TemporaryError):  # a release is a hint
                 self._flush_releases()
-        with self._lock:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
-
-    # --- opening ----------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        if self._marker.exists():
-            told = self._marker.read_text(encoding="utf-8", errors="replace")
-            self._set_aside(told.strip() or "marked as damaged")
-        try:
-            self._create()
-        except sqlite3.DatabaseError as fault:
-            if not _is_damage(fault):
-                raise
-            self._set_aside(str(fault))
-
-    def _create(self) -> None:
-        connection = self._connection()
-        with _transaction(connection):
-            for statement in SCHEMA.split(";\n"):
-                connection.execute(statement)
-            connection.execute(
-                "INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (secrets.token_hex(16),)
-            )
-            connection.execute("INSERT OR IGNORE INTO meta VALUES ('version', '1')")
-        (self.identity,) = connection.execute(
-            "SELECT value FROM meta WHERE key = 'identity'"
-        ).fetchone()
-        self._inode = self._path.stat().st_ino
-        self._last = self.last()
-        self._measure(connection)
-
-    def _set_aside(self, reason: str) -> None:
-        """A file that is no database any more must not stop a box nobody visits: keep it under
-        another name, say so, begin anew, and carry over what is still whole."""
-        if not self._mend:
-            raise TemporaryError(
-                f"{self._path}: is damaged: {reason}; the next start of its program mends it"
-            )
-        self.close()
-        self._local = threading.local()
-        aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns() // 1_000_000}")
-        for suffix in ("-wal", "-shm", ""):  # the log first: the file without it would be older
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
-        self._create()
-        carried, lost = self._carry_over(aside) if aside.exists() else (0, 0)
-        self._marker.unlink(missing_ok=True)
-        self._telemetry.count("journal_set_aside")
-        self._telemetry.event(
-            "journal was damaged, kept aside, a new one begun",
-            level="error",
-            kept=str(aside),
-            reason=reason,
-            records_carried_over=carried,
-            records_not_readable=lost,
-        )
+        self._file.close()
 
     def _carry_over(self, aside: Path) -> tuple[int, int]:
         old = Salvage.open(aside)
         try:
             if old.points is None or old.origins is None:
                 return 0, 0
-            connection = self._connection()
-            with self._lock, _transaction(connection):
+            with self._file.writing() as connection:
                 connection.executemany("INSERT OR IGNORE INTO point VALUES (?, ?)", old.points)
                 connection.executemany("INSERT OR IGNORE INTO origin VALUES (?, ?)", old.origins)
             carried = size = 0
@@ -499,75 +403,7 @@ class SqliteJournal:
             old.close()
             self._appends = False
 
-    def _check_place(self) -> None:
-        """Records in a file that was taken away from under us would be kept for nobody."""
-        try:
-            here = self._path.stat().st_ino == self._inode
-        except OSError:
-            here = False
-        if not here:
-            self._tell_damage("was moved or deleted while in use")
-            raise TemporaryError(f"{self._path}: {self._damage}")
-
-    def _tell_damage(self, what: str) -> None:
-        if self._damage:
-            return
-        self._damage = what
-        self._telemetry.event("journal cannot be used", level="error", reason=what)
-        if self._on_damage is not None:
-            self._on_damage(what)
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """A full disk or a lock held too long passes: the caller keeps what it has and retries.
-        Damage does not: the file is marked for the next opening."""
-        try:
-            yield
-        except sqlite3.DatabaseError as fault:
-            if _is_damage(fault):
-                with contextlib.suppress(OSError):
-                    self._marker.write_text(f"{fault}\n", encoding="utf-8")
-                self._tell_damage(f"is damaged: {fault}")
-                raise TemporaryError(f"{self._path}: {self._damage}") from fault
-            if isinstance(fault, sqlite3.OperationalError):
-                raise TemporaryError(f"journal cannot be written now: {fault}") from fault
-            raise
-
-    def _connection(self) -> sqlite3.Connection:
-        """This thread's connection."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, cached_statements=32
-            )
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.execute("PRAGMA cache_size = -2048")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_LIMIT // PAGE_BYTES}")
-            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
-            self._local.connection = connection
-            self._connections.append(connection)
-        return connection
-
 
 def _disk_free(path: Path) -> int:
     stat = os.statvfs(path.parent)
     return stat.f_bavail * stat.f_frsize
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk has already rolled back
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _is_damage(fault: sqlite3.DatabaseError) -> bool:
-    return getattr(fault, "sqlite_errorcode", 0) & 0xFF in _DAMAGED

@@ -275,12 +275,12 @@ def test_a_disk_that_fills_up_refuses_before_it_fails(tmp_path: Path) -> None:
 def test_a_full_disk_is_temporary_and_loses_nothing(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "journal.db", Telemetry())
     journal.append([Tick(1)])
-    (pages,) = journal._connection().execute("PRAGMA page_count").fetchone()
-    journal._connection().execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = journal._file.connection().execute("PRAGMA page_count").fetchone()
+    journal._file.connection().execute(f"PRAGMA max_page_count = {pages}")
     big = Refusal(1, 0, "x", "y", 1, "z", b"\0" * (1 << 20))
     with pytest.raises(TemporaryError, match="full"):
         journal.append([big])
-    journal._connection().execute("PRAGMA max_page_count = 1000000")
+    journal._file.connection().execute("PRAGMA max_page_count = 1000000")
     assert journal.append([big]) == 2
     assert [seq for seq, _ in journal.read(0)] == [1, 2]
 
@@ -409,7 +409,7 @@ def damaged(tmp_path: Path, records: int) -> tuple[Path, list[Entry]]:
     held: list[Entry] = [Refusal(at, 0, "x", "y", 1, "z", b"\x07" * 5000) for at in range(records)]
     for entry in held:
         journal.append([entry])
-    journal._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    journal._file.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     journal.close()
     with path.open("r+b") as opened:
         opened.seek(path.stat().st_size // 2 // 16384 * 16384)
