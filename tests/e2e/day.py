@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -152,7 +153,7 @@ class Meters:
     def __post_init__(self) -> None:
         for key, (unit, _, names) in DEVICES.items():
             profile = parse_profile(profile_text(*key), "profile")
-            self.meters[key] = Meter(unit, profile, lambda now, k=key, n=names: self._at(k, n, now))
+            self.meters[key] = Meter(unit, profile, partial(self._at, key, names))
 
     def _at(self, key: tuple[str, str], names: tuple[str, ...], now: int) -> Mapping[str, float]:
         asked = self.asked.setdefault(key, [])

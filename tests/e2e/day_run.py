@@ -1,8 +1,9 @@
 """The program lives through the day of ``tests/e2e/day.py``, and feeds both databases meanwhile.
 
 Meters hang on a bus of real sockets, a gateway publishes to a real broker, the clock is simulated:
-it stands still while somebody works, at each quarter-hour for the gateway's messages, and in the
-last quarter at each minute until both projections have said all that was due.
+it stands still while somebody works, at each quarter-hour for the gateway's messages, and at each
+minute of the last quarter, and before what is late or refused comes, until both projections have
+said all that was due.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collector.errors import TemporaryError
 from collector.model import Tick
 from collector.ports import Delivery, Urgency
 from collector.telemetry import Telemetry
-from meterwatch.app import Options, Program
+from meterwatch.app import FOLDS, Options, Program
 from meterwatch.clock import SimulatedClock
 from meterwatch.simulator.meters import MeterServer, Trouble
 from tests.campaigns.sending import Sender
@@ -123,7 +124,7 @@ class _Living:
                 broker=self._broker, victoria=made.victoria.url, influx=made.influx.url
             )
             day.write_fleet(made.folder, settings, server.port)
-            options = Options(linger=dict.fromkeys(("archive", "account", "judge"), 0.02))
+            options = Options(linger=dict.fromkeys((*FOLDS, *PROJECTIONS), 0.1))
             self._program = program = Program(made.folder, clock, self._telemetry, options)
             stopping = asyncio.Event()
             running = asyncio.create_task(program.run(stopping))
@@ -141,7 +142,7 @@ class _Living:
 
     async def _pass(self, until: int) -> None:
         """Time up to ``until``."""
-        told = {HISTORY: until - 3 * MINUTE}.get(until, until)
+        told = until - 3 * MINUTE if until in {GARBAGE[0], HISTORY} else until
         slow = until - QUARTER if until > SLOWLY else told
         if self._clock.now() < slow:
             await self._clock.run_until(slow)
