@@ -102,23 +102,23 @@ def _ask(fleet: Any, data: Path, name: str, low: int, high: int) -> int:
 
 @contextlib.contextmanager
 def _fed(folder: Path, data: Path) -> Iterator[None]:
-    """While inside, somebody feeds: the program that runs, or else this process."""
-    from adapters.state.roomlock import RoomLock
+    """While inside, somebody feeds: the program that runs, or else this process. Then the archive
+    is brought up to the wish here, too, unless another process does that: nothing is fed from one
+    that lags behind."""
     from collector.telemetry import Telemetry
     from meterwatch.app import Options, Program
     from meterwatch.clock import SystemClock
     from meterwatch.logs import configure
 
-    try:
-        RoomLock(data, ["project"]).close()
-    except TemporaryError:
+    if not _free(data, "project"):
         yield
         return
+    rooms = {"project", "archive"} if _free(data, "archive") else {"project"}
     configure()
     ended: list[BaseException] = []
     stop = asyncio.Event()
     loop = asyncio.new_event_loop()
-    options = Options(only=frozenset({"project"}), listen="")
+    options = Options(only=frozenset(rooms), listen="")
     program = Program(folder, SystemClock(), Telemetry(), options)
 
     def live() -> None:
@@ -137,6 +137,17 @@ def _fed(folder: Path, data: Path) -> Iterator[None]:
         loop.close()
     if ended:
         raise ended[0]
+
+
+def _free(data: Path, room: str) -> bool:
+    """Whether no process runs this room."""
+    from adapters.state.roomlock import RoomLock
+
+    try:
+        RoomLock(data, [room]).close()
+    except TemporaryError:
+        return False
+    return True
 
 
 def _watch(one: ProjectionSettings, path: Path, seq: int) -> None:
