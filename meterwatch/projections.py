@@ -28,6 +28,8 @@ PREFIX: Final = "project-"
 HOLDS: Final = 2
 """Times what a projection may hold of the journal, after which it is let go without being asked:
 it is stopped, or runs in another process that is gone."""
+SHARE: Final = 4
+"""Of the journal's bound, at most the part that one projection may hold."""
 NO_REGISTRY: Final = Registry({}, {}, {}, {}, {}, ())
 
 
@@ -66,7 +68,7 @@ def _opened(
         one.name,
         database(one, program, secret, imported),
         around,
-        hold_bytes=one.hold_mb << 20,
+        hold_bytes=_hold_bytes(program, one),
         max_series=one.max_series,
         reset=not program.foreign,
     )
@@ -168,10 +170,15 @@ def _pipeline(program: Program, statements: Any) -> PipelineState:
     return states
 
 
+def _hold_bytes(program: Program, one: ProjectionSettings) -> int:
+    """What it may hold of the journal, never so much that somebody would be refused for it."""
+    return min(one.hold_mb << 20, program.fleet.settings.journal.max_bytes // SHARE)
+
+
 def relieve(program: Program) -> None:
     """The journal keeps nothing for a projection that does not come for it: its history is in the
     archive (law 10)."""
-    bounds = {one.fold: HOLDS * (one.hold_mb << 20) for one in _enabled(program)}
+    bounds = {one.fold: HOLDS * _hold_bytes(program, one) for one in _enabled(program)}
     for name, released in program.journal.consumers().items():
         if name.startswith(PREFIX) and program.journal.held_bytes(released) > bounds.get(name, 0):
             program.journal.forget(name)
