@@ -33,6 +33,8 @@ from tests.e2e.day import DAY, HOUR, MIDNIGHT, MINUTE, NMHC, QUARTER
 from tests.e2e.day_run import GARBAGE, LivedDay, lived
 from tests.queries import Asked, Row, duration_ms, panels_of
 
+pytestmark = pytest.mark.timeout(300)
+"""The first test waits for the whole day, on a machine that may have other work."""
 DASHBOARDS = {name: json.loads(text) for name, text in build(catalogue()).items()}
 DIALECTS = ("influxql", "promql")
 STACK = ("print", "stack")
