@@ -11,27 +11,24 @@ import base64
 import http.client
 import json
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from tests.servers import free_port, program
+from tests.servers import Server, free_port, program
 
 START_S = 30.0
 POLL = 0.02
 
 
-class Database:
+class Database(Server):
     """What both have in common: a process, its folder, an HTTP port."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -53,38 +50,10 @@ class Database:
         self._started()
         return self
 
-    def stop(self) -> None:
-        """As an administrator stops it."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """As the power goes: kill -9."""
-        self._end(signal.SIGKILL)
-
-    def pause(self) -> None:
-        """It keeps its sockets and does nothing, as a machine that hangs."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
     def wipe(self) -> None:
         """An empty disk, while it does not run."""
         assert self._process is None
         shutil.rmtree(self.folder / "data", ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
 
     def request(
         self,
@@ -107,13 +76,6 @@ class Database:
             return self.request("GET", self._health())[0] < 300
         except (OSError, http.client.HTTPException):
             return False
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(how)
-            self._process.wait()
-            self._process = None
 
     def _command(self) -> list[str]:
         raise NotImplementedError

@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -69,49 +69,17 @@ class Certificates:
             "ca.pem", "server.pem", "server.key", "client.pem", "client.key")))  # fmt: skip
 
 
-class Mosquitto:
-    """A mosquitto of the test's own. ``config`` is appended to a minimal configuration that keeps
-    everything while a subscriber is away. Use as a context, or ``start`` and ``stop``."""
+class Server:
+    """A process that a test starts, stops, kills and pauses. Use as a context, or by hand."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        config: str = "",
-        users: dict[str, str] | None = None,
-        certificates: Certificates | None = None,
-        client_certificates: bool = False,
-        persistent: bool = False,
-    ) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.log: list[str] = []
-        self._config = config
-        self._users = users
-        self._certificates = certificates
-        self._client_certificates = client_certificates
-        self._persistent = persistent
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+    _process: subprocess.Popen[Any] | None = None
 
     def start(self) -> Self:
-        """Start, on the same port every time; returns when it accepts connections."""
-        path = self.folder / "mosquitto.conf"
-        path.write_text(self._text())
-        self._process = subprocess.Popen(
-            [program("mosquitto"), "-c", str(path)], stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True)  # fmt: skip
-        running = threading.Event()
-        self._reader = threading.Thread(target=self._read, args=(self._process, running))
-        self._reader.start()
-        if not running.wait(START_S) or self._process.poll() is not None:
-            self.kill()
-            raise RuntimeError("mosquitto did not start:\n" + "\n".join(self.log))
-        return self
+        """Start; returns when it can be used."""
+        raise NotImplementedError
 
     def stop(self) -> None:
-        """As an administrator stops it: it saves what it is set to save."""
+        """As an administrator stops it."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -144,6 +112,50 @@ class Mosquitto:
             self._process.send_signal(how)
             self._process.wait()
             self._process = None
+
+
+class Mosquitto(Server):
+    """A mosquitto of the test's own. ``config`` is appended to a minimal configuration that keeps
+    everything while a subscriber is away. Use as a context, or ``start`` and ``stop``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: str = "",
+        users: dict[str, str] | None = None,
+        certificates: Certificates | None = None,
+        client_certificates: bool = False,
+        persistent: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.log: list[str] = []
+        self._config = config
+        self._users = users
+        self._certificates = certificates
+        self._client_certificates = client_certificates
+        self._persistent = persistent
+        self._reader: threading.Thread | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> Self:
+        """Start, on the same port every time; returns when it accepts connections."""
+        path = self.folder / "mosquitto.conf"
+        path.write_text(self._text())
+        self._process = subprocess.Popen(
+            [program("mosquitto"), "-c", str(path)], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True)  # fmt: skip
+        running = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(self._process, running))
+        self._reader.start()
+        if not running.wait(START_S) or self._process.poll() is not None:
+            self.kill()
+            raise RuntimeError("mosquitto did not start:\n" + "\n".join(self.log))
+        return self
+
+    def _end(self, how: signal.Signals) -> None:
+        super()._end(how)
         if self._reader is not None:
             self._reader.join()
 
