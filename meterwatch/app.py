@@ -52,14 +52,19 @@ MOST_DOWN: Final = 100
 class Options:
     """How to run, beside what the fleet folder says. ``listen``: instead of the settings' own, so
     that each of several programs on one folder shows its health. ``journal`` are keyword
-    arguments of the journal that only a test changes."""
+    arguments of the journal that only a test changes. ``linger``: seconds between two turns of a
+    fold, by its name or its room: the longer, the fewer turns and the older what it shows."""
 
     only: frozenset[str] = frozenset(ROOMS)
     listen: str | None = None
     journal: Mapping[str, Any] = field(default_factory=dict)
     linger: Mapping[str, float] = field(
-        default_factory=lambda: {"archive": 0.5, "account": 0.5, "judge": 0.05}
+        default_factory=lambda: {"archive": 0.5, "account": 0.5, "judge": 0.05, "project": 0.2}
     )
+
+    def lingers(self, fold: str) -> float:
+        """Of one fold."""
+        return self.linger.get(fold, self.linger.get(room_of(fold), 0.05))
 
 
 def room_of(fold: str) -> str:
@@ -104,7 +109,7 @@ class Program:
                 build,
                 self.journal,
                 self.telemetry,
-                linger=self.options.linger.get(name, 0.05),
+                linger=self.options.lingers(name),
                 max_bytes=MAX_BYTES.get(name, 4 << 20),
                 changed=self._changes_told(name),
             )
