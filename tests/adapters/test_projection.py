@@ -180,11 +180,19 @@ def influx(folder: Path) -> Server:
     return Server(real, lambda: InfluxDatabase(where), ask)
 
 
+@contextlib.contextmanager
+def stopping(server: Server) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        server.real.kill()
+
+
 @pytest.fixture(params=[victoria, influx], ids=["victoria-metrics", "influxdb"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     made = request.param(tmp_path)
-    yield made
-    made.real.kill()
+    with stopping(made):
+        yield made
 
 
 @pytest.fixture
@@ -368,7 +376,7 @@ def test_a_reading_older_than_the_database_keeps_is_told(tmp_path: Path, kind: s
         )
         server.real.query(policy)
     house = House(tmp_path, server.connect)
-    with contextlib.closing(house):
+    with stopping(server), contextlib.closing(house):
         old, fresh = NOW - 60 * 86_400_000, NOW - 3_600_000
         house.journal.append([Batch.of(house.ids[:2], [old, fresh], [1.0, 2.0], received=NOW)])
         house.start()
@@ -380,7 +388,7 @@ def test_a_reading_older_than_the_database_keeps_is_told(tmp_path: Path, kind: s
 def test_a_conflict_of_types_costs_only_the_field_that_has_it(tmp_path: Path) -> None:
     server = influx(tmp_path)
     house = House(tmp_path, server.connect)
-    with contextlib.closing(house):
+    with stopping(server), contextlib.closing(house):
         # Types are those of a shard: the text must be where the numbers will come.
         line = f'electricity,x=y voltage_l1="a" {house.at}'.encode()
         status, said = server.real.request("POST", "/write?db=meterwatch&precision=ms", line)
