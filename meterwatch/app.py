@@ -25,9 +25,10 @@ from typing import Any, Final
 from adapters.journals.sqlite import SqliteJournal
 from adapters.state.roomlock import RoomLock
 from collector.errors import ConfigurationError, TemporaryError
+from collector.folding import FoldLoop
+from collector.intake import IntakeLoop
 from collector.model import Batch, Revision, SourceState, Tick
 from collector.normalise import normalise
-from collector.pipeline import FoldLoop, IntakeLoop
 from collector.ports import Clock, Delivery, Source, Urgency
 from collector.registry import PointTable, renames, table
 from collector.telemetry import Telemetry

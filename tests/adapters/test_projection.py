@@ -23,8 +23,8 @@ from adapters.stores.archive_reader import ArchiveReader
 from adapters.stores.external import Database, Target
 from adapters.stores.influx import InfluxDatabase
 from adapters.stores.victoria import VictoriaDatabase
+from collector.folding import FoldLoop
 from collector.model import Batch, Mark, Quality, Refusal, Revision, Tick
-from collector.pipeline import FoldLoop
 from collector.registry import Registry, Site
 from collector.telemetry import Telemetry
 from tests.databases import InfluxDb, VictoriaMetrics

@@ -11,8 +11,9 @@ import pytest
 
 from adapters.journals.sqlite import SqliteJournal
 from collector.errors import TemporaryError
+from collector.folding import FoldLoop, merged
+from collector.intake import IntakeLoop
 from collector.model import Batch, Entry, Refusal, SourceState, Tick
-from collector.pipeline import FoldLoop, IntakeLoop, merged
 from collector.ports import Delivery, Urgency
 from collector.telemetry import Telemetry
 

@@ -1,222 +1,23 @@
-"""The whole way of a reading, in one page.
+"""The right half of the way: what the journal holds into one fold.
 
-    sources -> submit -> [merge -> normalise -> journal.append (synced)] -> answer the senders
     journal -> [read -> merge -> fold.apply -> fold.commit] -> release
 
-``IntakeLoop`` is the left bracket: one thread, the only writer of readings. While it syncs,
-deliveries gather; the next turn takes them all, so a slow disk makes larger groups, not a
-longer queue. ``FoldLoop`` is the right one: a thread per fold, each at its own pace.
-
-Invariants: a delivery's ``synced`` is called after, never before, the append that holds it
-returned. Deliveries reach the journal in the order of ``submit``. A fold sees every entry after
-its cursor once, in order; when anything goes wrong it is built anew from its file and sees them
-again. Neither loop ever drops: it waits, refuses (law 10) or keeps aside with a reason. A thread
-that ends by a bug says so through ``died``; nobody is left waiting for it unawares.
+A thread for each fold, at its own pace, and one more that has its commits synced. A fold sees
+every entry after its cursor once, in order; when anything goes wrong it is built anew from its
+file and sees them again. Nothing is dropped: an entry that a fold cannot apply, tried alone, is
+gone round and told.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from collector.errors import ConfigurationError, MeterwatchError, TemporaryError
-from collector.model import Batch, Entry, Reason, Refusal, SourceState, Tick, concat
-from collector.ports import Delivery, Fold, Journal, Restless, Urgency
-from collector.records import encode
+from collector.model import Batch, Entry, Tick, concat
+from collector.ports import Fold, Journal, Restless
 from collector.telemetry import Telemetry
-
-MAX_ROWS = 65_536
-"""Readings in one journal record at most."""
-MAX_SAID_BYTES = 1 << 20
-"""Bytes of refusals and the like in one group, about: the journal's bound is looked at between
-groups only."""
-BUSY_ROWS = 2_000
-"""A turn this large means load: the next one lingers, so that folds get fewer, larger batches."""
-
-
-class IntakeLoop:
-    """Implements :class:`collector.ports.Intake`. ``normalise`` may be replaced at any time
-    (a registry reload); ``linger`` seconds between two appends under load. ``sources``: the last
-    that was said of each origin. ``died`` is called from the loop's thread if a bug ends it."""
-
-    def __init__(
-        self,
-        journal: Journal,
-        normalise: Callable[[Batch], Batch],
-        telemetry: Telemetry,
-        *,
-        linger: float = 0.01,
-        died: Callable[[BaseException], object] | None = None,
-    ) -> None:
-        self.normalise = normalise
-        self.sources: dict[int, SourceState] = {}
-        self._died = died
-        self._journal = journal
-        self._telemetry = telemetry
-        self._linger = linger
-        self._queue: deque[Delivery] = deque()
-        self._ready = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="intake", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Append what was submitted, then end. What cannot be appended now stays unanswered:
-        its senders have it still."""
-        self._stopping.set()
-        self._ready.set()
-        self._thread.join()
-
-    def submit(self, delivery: Delivery) -> None:
-        self._queue.append(delivery)
-        self._ready.set()
-
-    async def deliver(self, delivery: Delivery) -> bool:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bool] = loop.create_future()
-
-        def settle(kept: bool) -> None:
-            if not answer.done():
-                answer.set_result(kept)
-
-        delivery.synced = lambda: loop.call_soon_threadsafe(settle, True)
-        delivery.refused = lambda: loop.call_soon_threadsafe(settle, False)
-        self.submit(delivery)
-        return await answer
-
-    def pressure(self) -> Urgency:
-        return self._journal.pressure()
-
-    def _live(self) -> None:
-        try:
-            self._run()
-        except TemporaryError as fault:  # it was stopping already
-            self._telemetry.event(
-                "stopped with deliveries that could not be kept, their senders have them",
-                level="warning",
-                deliveries=len(self._queue) + 1,
-                reason=str(fault),
-            )
-        except BaseException as bug:  # carried to whoever runs the program
-            if self._died is None:
-                raise
-            self._died(bug)
-
-    def _run(self) -> None:
-        busy = False
-        while True:
-            if not self._stopping.is_set():  # it may have been set before what is cleared below
-                self._ready.wait()
-            if busy and not self._stopping.is_set():
-                self._stopping.wait(self._linger)
-            self._ready.clear()
-            if not self._queue:
-                if self._stopping.is_set():
-                    return
-                continue
-            busy = self._turn() >= BUSY_ROWS
-            if self._queue:
-                self._ready.set()
-
-    def _turn(self) -> int:
-        """One group: admit, normalise, append, answer. Returns its readings."""
-        lowest = self._journal.pressure()
-        admitted: list[Delivery] = []
-        rows = said = 0
-        while self._queue and rows < MAX_ROWS and said < MAX_SAID_BYTES:
-            delivery = self._queue.popleft()
-            if delivery.urgency < lowest:
-                self._refuse(delivery)
-                continue
-            admitted.append(delivery)
-            for entry in delivery.entries:
-                if isinstance(entry, Refusal):
-                    said += len(entry.sample)
-                    self._telemetry.count("readings_refused", entry.count)
-                if isinstance(entry, SourceState):
-                    self.sources[entry.origin] = entry
-            rows += len(delivery.batch) if delivery.batch is not None else 0
-        entries = self._entries(admitted)
-        if entries:
-            self._append(entries)
-        for delivery in admitted:
-            if delivery.synced is not None:
-                delivery.synced()
-        return rows
-
-    def _refuse(self, delivery: Delivery) -> None:
-        self._telemetry.count("intake_refused_full", urgency=delivery.urgency.name.lower())
-        if delivery.refused is not None:
-            delivery.refused()
-
-    def _entries(self, deliveries: Sequence[Delivery]) -> list[Entry]:
-        """Journal entries of a group. Readings merge into one batch as long as nothing that a
-        fold must see in its place (a tick, a source's state, a revision) stands between."""
-        entries: list[Entry] = []
-        gathered: list[Batch] = []
-        for delivery in deliveries:
-            for entry in delivery.entries:
-                if gathered and not isinstance(entry, Refusal):
-                    entries += self._normalised(gathered)
-                    gathered = []
-                entries.append(entry)
-            if delivery.batch is not None and len(delivery.batch):
-                gathered.append(delivery.batch)
-        entries += self._normalised(gathered)
-        return entries
-
-    def _normalised(self, batches: list[Batch]) -> list[Entry]:
-        if not batches:
-            return []
-        try:
-            merged = self.normalise(concat(batches))
-        except Exception as fault:  # noqa: BLE001 a bug in one delivery must not stop the others
-            if len(batches) > 1:
-                return [entry for batch in batches for entry in self._normalised([batch])]
-            return [self._kept_aside(batches[0], fault)]
-        self._telemetry.count("readings_received", len(merged))
-        return [merged]
-
-    def _kept_aside(self, batch: Batch, fault: Exception) -> Refusal:
-        self._telemetry.event("normalise failed", level="error", fault=repr(fault))
-        return Refusal(
-            time=int(batch.segments.received[0]),
-            origin=int(batch.segments.origin[0]),
-            reason=Reason.PROGRAM_FAULT,
-            detail=f"the program failed on these readings: {fault!r}",
-            count=len(batch),
-            kind="batch-record",
-            sample=encode(batch),
-        )
-
-    def _append(self, entries: Sequence[Entry]) -> None:
-        """Append, for as long as it takes: nothing was answered yet, so nothing is lost."""
-        started = time.monotonic()
-        told = ""
-        while True:
-            try:
-                self._journal.append(entries)
-                break
-            except TemporaryError as fault:
-                self._telemetry.count("journal_append_failures")
-                if str(fault) != told:
-                    told = str(fault)
-                    self._telemetry.event(
-                        "journal append failed, nothing is acknowledged until it succeeds",
-                        level="error",
-                        reason=told,
-                    )
-                if self._stopping.wait(fault.retry_after):
-                    raise
-        if told:
-            seconds = round(time.monotonic() - started, 1)
-            self._telemetry.event("journal append succeeds again", after_seconds=seconds)
-        self._telemetry.observe("journal_append_seconds", time.monotonic() - started)
 
 
 def merged(entries: Sequence[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
