@@ -42,6 +42,7 @@ _ARCHIVE: Final = {
 _DATABASE: Final = {
     "all in the database after, s": "all_in_after_s",
     "readings lost": "lost",
+    "quantities whose sum is not what was sent": "wrong_sums",
     "behind when sending ended, readings": "lag_readings_at_end_of_sending",
     "publish to acknowledged by the database, p50, ms": "publish_to_acknowledged_ms_p50",
     "publish to acknowledged by the database, p99, ms": "publish_to_acknowledged_ms_p99",
@@ -126,7 +127,7 @@ def _at(figures: Mapping[str, Any], path: Sequence[str]) -> float | None:
     found: Any = figures
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None
-    return found
+    return len(found) if isinstance(found, Mapping) else found
 
 
 def _cell(values: Sequence[float | None]) -> str:
