@@ -51,8 +51,9 @@ def _opened(
     imported: Callable[[str], Any],
 ) -> Fold:
     fold = imported("adapters.projection.fold")
+    surroundings = imported("adapters.projection.around")
     journal, data = program.journal, program.data
-    around = fold.Around(
+    around = surroundings.Around(
         journal=journal,
         first=journal.first,
         parse=_registry,

@@ -17,35 +17,27 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from adapters.projection import fence, refeed, sender
+from adapters.projection.around import Around
 from adapters.projection.history import MAX_ROWS, History
 from adapters.projection.refeed import ALL
 from adapters.projection.sender import Sender
 from adapters.projection.watch import Checkpoint, RestartedError, Watch
 from adapters.state.foldfile import FoldFile
-from adapters.stores.archive_reader import ArchiveReader
 from adapters.stores.external import Database
 from adapters.stores.line import statement_line
 from collector.errors import TemporaryError
 from collector.model import (
     Batch,
     Entry,
-    Ids,
     Mark,
-    Refusal,
     Revision,
     Tick,
-    Times,
     concat,
 )
-from collector.ports import Journal
-from collector.registry import Registry
-from collector.schema import Statement
-from collector.telemetry import Telemetry
 
 VERSION: Final = 1
 RETRY_SECONDS: Final = 10.0
@@ -58,42 +50,6 @@ REBUILD: Final = "project-rebuild"
 """A ``Mark`` of this kind asks for everything between its ``start`` and ``end`` (0: all there is)
 to be fed again, by the projection that is its ``subject``, or by all when that is empty."""
 SCHEMA: Final = refeed.SCHEMA + fence.SCHEMA + sender.SCHEMA
-
-
-class Beside(Protocol):
-    """What is written besides readings (see ``adapters.projection.statements``)."""
-
-    def update(self, registry: Registry) -> None: ...
-
-    def touched(self, points: Ids, times: Times) -> None: ...
-
-    def noted(self, now: int, state: dict[str, Any]) -> dict[str, Any]: ...
-
-    def due(self, now: int, state: dict[str, Any]) -> tuple[list[Statement], dict[str, Any]]: ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What a projection works with.
-
-    ``first``: oldest entry that the journal still has. ``parse``: the registry of a revision.
-    ``archive``: opens a reader of it, ``TemporaryError`` where there is none. ``beside``: begins to
-    say what goes beside readings. ``refuse``: where refusals go. ``held_bytes``: about how much of
-    the journal waits for who needs it from a sequence number on. ``origin``: the projection's own
-    number, for refusals.
-    """
-
-    journal: Journal
-    first: Callable[[], int]
-    parse: Callable[[Revision | None], Registry]
-    archive: Callable[[], ArchiveReader]
-    refuse: Callable[[Sequence[Refusal]], object]
-    held_bytes: Callable[[int], int]
-    telemetry: Telemetry
-    beside: Callable[[], Beside] | None = None
-    origin: int = 0
 
 
 class Projection:

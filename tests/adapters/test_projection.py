@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from adapters.journals.sqlite import SqliteJournal
-from adapters.projection.fold import REBUILD, Around, Projection
+from adapters.projection.around import Around
+from adapters.projection.fold import REBUILD, Projection
 from adapters.stores.archive import Archive
 from adapters.stores.archive_reader import ArchiveReader
 from adapters.stores.external import Database, Target
