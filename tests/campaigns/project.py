@@ -269,19 +269,18 @@ class Bench:
     def _look(self) -> None:
         """Memory, health and trouble of the program, again and again."""
         while not self._ended.wait(0.25):
-            with self._there:
-                assert self.program is not None
-                self._most_rss = max(self._most_rss, rss_mb(self.program.process.pid))
-                told = health(self._port)
-                if not told:
-                    continue
-                self._looks += 1
-                ours = [name for name in told["folds"] if not name.startswith("project-")]
-                bad = [name for name in ours if not told["folds"][name]["healthy"]]
-                if told["status"] != "ok" or bad:
-                    self._unwell.append(json.dumps(told))
-                if not told["journal"]["accepts"].startswith("backfill"):
-                    self._unwell.append(json.dumps(told["journal"]))
+            assert self.program is not None
+            self._most_rss = max(self._most_rss, rss_mb(self.program.process.pid))
+            told = health(self._port)
+            if not told:  # killed just now, or not there yet
+                continue
+            self._looks += 1
+            ours = [name for name in told["folds"] if not name.startswith("project-")]
+            bad = [name for name in ours if not told["folds"][name]["healthy"]]
+            if told["status"] != "ok" or bad:
+                self._unwell.append(json.dumps(told))
+            if not told["journal"]["accepts"].startswith("backfill"):
+                self._unwell.append(json.dumps(told["journal"]))
 
     def _refused(self) -> list[str]:
         with contextlib.closing(ArchiveReader(self.fleet / "data" / "archive.db")) as archive:
@@ -336,18 +335,14 @@ class Bench:
         server.kill()
         server.wipe()
         server.start()
-        with self._there:
+        with self._there:  # else the command itself would take the rooms of a program that is away
             command = [sys.executable, "-m", "meterwatch", "project", "rebuild"]
-            asked = subprocess.Popen(
+            told = subprocess.run(
                 [*command, str(self.fleet), name],
-                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S * 4,
             )  # fmt: skip
-            # From when it watches, the program may be killed under it.
-            path = self.fleet / "data" / f"project-{name}.db"
-            eventually(lambda: left(path) or asked.poll() is not None, "it is fed", PATIENCE_S)
-        told, _ = asked.communicate(timeout=PATIENCE_S * 4)
-        assert asked.returncode == 0, told
-        assert "everything was fed" in told, told
+        assert told.returncode == 0, told.stderr
+        assert "everything was fed" in told.stdout, told.stdout
 
     def _password(self) -> None:
         """Changed at the server; when that was noticed, in the file. Nobody restarts anything."""

@@ -19,6 +19,7 @@ def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert figures["alerts"] > 0
 
 
+@pytest.mark.timeout(400)
 def test_databases_under_load_hold_every_reading_once_whatever_happens(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
