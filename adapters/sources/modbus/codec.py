@@ -6,7 +6,9 @@ one ``struct.unpack`` and a handful of column operations, whatever the device.
 
 Invariants: the order of values is that of the fields; a value that the device did not give
 (NaN, infinity, all ones, a digit above 9 in BCD, a number the profile or the registry names)
-is NaN with quality ``NO_VALUE``, never 0; any bytes of the right length decode to something.
+is NaN with quality ``NO_VALUE``, never 0; a value that is put together of several registers (a
+fraction, a ratio, an exponent: ``Register.parts``) has none when one of them has none, or when
+a factor is 0 or less; any bytes of the right length decode to something.
 
 Byte orders generalise the usual four names of a 32-bit number to any number of 16-bit words:
 ``ABCD`` as on the wire, high word first; ``CDAB`` words reversed; ``BADC`` the two bytes of
@@ -17,8 +19,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -37,6 +39,12 @@ class Kind:
     integral: bool
     unset: tuple[float, ...] = ()
     bcd: bool = False
+    signed: bool = False
+
+    @property
+    def special(self) -> bool:
+        """Whether ``struct`` alone does not bring the number."""
+        return self.bcd or self.words == 3
 
 
 def _unsigned(words: int, code: str) -> Kind:
@@ -46,7 +54,7 @@ def _unsigned(words: int, code: str) -> Kind:
 def _signed(words: int, code: str) -> Kind:
     # 0xFFFF is -1 in a signed register and an honest number; makers use the two extremes.
     half = 2 ** (16 * words - 1)
-    return Kind(words, code, True, (float(half - 1), float(-half)))
+    return Kind(words, code, True, (float(half - 1), float(-half)), signed=True)
 
 
 KINDS: Final[dict[str, Kind]] = {
@@ -54,6 +62,8 @@ KINDS: Final[dict[str, Kind]] = {
     "i16": _signed(1, "h"),
     "u32": _unsigned(2, "I"),
     "i32": _signed(2, "i"),
+    "u48": _unsigned(3, "6s"),
+    "i48": _signed(3, "6s"),
     "u64": _unsigned(4, "Q"),
     "i64": _signed(4, "q"),
     "f32": Kind(2, "f", False),
@@ -65,12 +75,15 @@ KINDS: Final[dict[str, Kind]] = {
     "bcd64": Kind(4, "Q", True, bcd=True),
 }
 """Every register type a profile may name."""
+EXPONENT_MOST: Final = 30
+"""An exponent beyond it is no exponent but a wrong map."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """One wanted value: ``at`` is the byte offset of its first register in the image (all
-    blocks of a device one after another); the reading is ``number * gain + shift``."""
+    blocks of a device one after another), ``parts`` are those of ``register.parts``; the reading
+    is ``number * gain + shift``."""
 
     register: Register
     at: int
@@ -78,6 +91,7 @@ class Field:
     shift: float = 0.0
     no_value: tuple[float, ...] = ()
     """Raw numbers that mean "no value", beside those of the register."""
+    parts: tuple[int, ...] = ()
 
 
 def byte_order(words: int, order: str) -> tuple[int, ...]:
@@ -94,27 +108,30 @@ class Decoder:
 
     def __init__(self, fields: Sequence[Field], size: int) -> None:
         self.size = size
-        kinds = [KINDS[field.register.type] for field in fields]
+        self._count = len(fields)
+        self._joins, parts = _joins(fields)
+        columns = [*fields, *parts]
+        kinds = [KINDS[column.register.type] for column in columns]
         picks = [
-            field.at + offset
-            for field, kind in zip(fields, kinds, strict=True)
-            for offset in byte_order(kind.words, field.register.order)
+            column.at + offset
+            for column, kind in zip(columns, kinds, strict=True)
+            for offset in byte_order(kind.words, column.register.order)
         ]
         codes = [kind.code for kind in kinds]
         self._gather: np.ndarray[tuple[int], np.dtype[np.intp]] | None = None
         if picks == sorted(set(picks)):  # as they lie: step over what is not wanted
-            self._struct = struct.Struct(">" + _stepping(fields, kinds, size))
+            self._struct = struct.Struct(">" + _stepping(columns, kinds, size))
         else:
             self._gather = np.array(picks, np.intp)
             self._struct = struct.Struct(">" + "".join(codes))
         self._special = [
-            (index, field.register)
-            for index, (field, kind) in enumerate(zip(fields, kinds, strict=True))
-            if kind.bcd or field.register.type == "bit"
+            (index, column.register)
+            for index, (column, kind) in enumerate(zip(columns, kinds, strict=True))
+            if kind.special or column.register.type == "bit"
         ]
         self._gain = np.array([field.gain for field in fields], np.float64)
         self._shift = np.array([field.shift for field in fields], np.float64)
-        self._unset = _unset_table(fields, kinds)
+        self._unset = _unset_table(columns, kinds)
 
     def decode(self, image: bytes) -> tuple[Values, Qualities]:
         """Values (canonical units) and qualities, one per field. ``image`` has ``size`` bytes."""
@@ -126,23 +143,53 @@ class Decoder:
             for index, register in self._special:
                 raw[index] = _special(raw[index], register)
         numbers = np.array(raw, np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = numbers * self._gain + self._shift
-        missing = ~np.isfinite(values)
+        missing = np.isnan(numbers)
         for unset in self._unset:
             missing |= numbers == unset
+        if self._joins:
+            numbers[missing] = np.nan
+            numbers = self._joined(numbers.tolist())
+            missing = np.isnan(numbers)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = numbers * self._gain + self._shift
+        missing |= ~np.isfinite(values)
         qualities = np.zeros(len(values), np.uint8)
         if np.count_nonzero(missing):  # a fraction of what any() takes
             values[missing] = np.nan
             qualities[missing] = Quality.NO_VALUE
         return values, qualities
 
+    def _joined(self, raw: list[float]) -> Values:
+        """Raw numbers of fields and parts -> those of the fields, put together."""
+        whole = raw[: self._count]
+        for index, register, places in self._joins:
+            whole[index] = joined(register, raw[index], [raw[place] for place in places])
+        return np.array(whole, np.float64)
+
+
+def joined(register: Register, number: float, parts: Sequence[float]) -> float:
+    """``(number + plus) * times * 10^ten_to`` of raw numbers, the parts in the order of
+    ``register.parts``; NaN when one of them is none."""
+    shown = [n * part.scale + part.offset for n, part in zip(parts, register.parts, strict=True)]
+    if register.plus is not None:
+        number += shown.pop(0)
+    exponent = 0.0 if register.ten_to is None else shown.pop()
+    if any(not factor > 0 for factor in shown):
+        return math.nan
+    if not (exponent.is_integer() and abs(exponent) <= EXPONENT_MOST):
+        return math.nan
+    number = float(math.prod((number, *shown)))
+    # dividing by a power of ten rounds once, multiplying by a tenth of it twice
+    power = 10.0 ** abs(exponent)
+    return number / power if exponent < 0 else number * power
+
 
 def decode_one(register: Register, words: Sequence[int]) -> float:
     """The raw number (before scale) that one register's words hold; NaN for "no value"."""
     kind = KINDS[register.type]
     image = struct.pack(f">{len(words)}H", *words)
-    values, _ = Decoder([Field(register, 0)], 2 * kind.words).decode(image)
+    alone = replace(register, plus=None, times=(), ten_to=None)
+    values, _ = Decoder([Field(alone, 0)], 2 * kind.words).decode(image)
     return float(values[0])
 
 
@@ -154,19 +201,58 @@ def encode(register: Register, number: float) -> tuple[int, ...]:
     """
     kind = KINDS[register.type]
     if register.type == "bit":
-        raw = (int(bool(number)) << register.bit).to_bytes(2, "big")
+        held = 0 if math.isnan(number) else round(number) & (1 << register.bits) - 1
+        raw = (held << register.bit).to_bytes(2, "big")
     elif not kind.integral:
         raw = struct.pack(">" + kind.code, number)
     elif kind.bcd:
         raw = _to_bcd(number, kind.words)
     elif math.isnan(number):
-        raw = (b"\x7f" if kind.code.islower() else b"\xff") + b"\xff" * (2 * kind.words - 1)
+        raw = (b"\x7f" if kind.signed else b"\xff") + b"\xff" * (2 * kind.words - 1)
     else:
         raw = (round(number) % 2 ** (16 * kind.words)).to_bytes(2 * kind.words, "big")
     wire = bytearray(len(raw))
     for place, byte in zip(byte_order(kind.words, register.order), raw, strict=True):
         wire[place] = byte
     return struct.unpack(f">{kind.words}H", wire)
+
+
+def spread(
+    register: Register, number: float, held: Mapping[Register, float]
+) -> list[tuple[Register, float]]:
+    """``number`` as a meter keeps it that has parts: itself and each part, with its raw number.
+
+    ``held`` gives the factors and exponents that the meter is set to (raw; 1 and 0 where it says
+    nothing); what is added is what is left behind the point.
+    """
+    factors = [(part, held.get(part, 1.0)) for part in register.times]
+    last = register.ten_to
+    exponent = 0.0 if last is None else held.get(last, 0.0)
+    for part, raw in factors:
+        number /= raw * part.scale + part.offset
+    if last is not None:
+        number /= 10.0 ** (exponent * last.scale + last.offset)
+    parts = factors if last is None else [*factors, (last, exponent)]
+    if register.plus is None or math.isnan(number):
+        return [(register, number), *parts]
+    part = register.plus
+    added = (number - math.trunc(number) - part.offset) / part.scale
+    return [(register, float(math.trunc(number))), (part, added), *parts]
+
+
+def _joins(
+    fields: Sequence[Field],
+) -> tuple[list[tuple[int, Register, tuple[int, ...]]], list[Field]]:
+    """Fields that have parts (index, register, columns of its parts), and those parts, each
+    once however many fields it multiplies: their columns come after those of the fields."""
+    places: dict[tuple[Register, int], int] = {}
+    found: list[tuple[int, Register, tuple[int, ...]]] = []
+    for index, field in enumerate(fields):
+        named = zip(field.register.parts, field.parts, strict=True)
+        own = tuple(places.setdefault(one, len(fields) + len(places)) for one in named)
+        if own:
+            found.append((index, field.register, own))
+    return found, [Field(part, at) for part, at in places]
 
 
 def _stepping(fields: Sequence[Field], kinds: Sequence[Kind], size: int) -> str:
@@ -200,8 +286,12 @@ def _as_read(register: Register, number: float) -> float:
 
 
 def _special(raw: float | bytes, register: Register) -> float:
+    """The number of what ``struct`` alone does not bring."""
     if register.type == "bit":
-        return float((int(raw) >> register.bit) & 1)
+        return float(int(raw) >> register.bit & (1 << register.bits) - 1)
+    kind = KINDS[register.type]
+    if isinstance(raw, bytes) and not kind.bcd:
+        return float(int.from_bytes(raw, "big", signed=kind.signed))
     digits = raw.hex() if isinstance(raw, bytes) else f"{int(raw):x}"
     return float(digits) if digits.isdecimal() else math.nan
 

@@ -3,9 +3,10 @@
 ``blocks`` covers registers with few reads; a ``Plan`` is that for one device, with the decoder
 compiled, the unit factors and the device's ratio resolved, and the stable ids of its points.
 
-Invariants: every register lies whole within exactly one block of its function; no block is
-longer than ``max_block``; no more than ``max_gap`` unwanted registers are read between two
-wanted ones; blocks do not overlap unless registers do.
+Invariants: every register lies whole within exactly one block of its function, and with it the
+parts that adjoin it (a total and its fraction must be of one moment); no block is longer than
+``max_block``; no more than ``max_gap`` unwanted registers are read between two wanted ones, and
+none that lies in a hole; blocks do not overlap unless registers do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.sources.modbus.codec import KINDS, Decoder, Field
+from adapters.sources.modbus.codec import Decoder, Field
 from collector.model import Ids, Qualities, Values
 from collector.profile import Profile, Register, canonical
 from collector.registry import Device
@@ -32,23 +33,47 @@ class Block:
 
 def width(register: Register) -> int:
     """Registers (or coils) that one value takes."""
-    return 1 if register.function in {1, 2} else KINDS[register.type].words
+    return register.width
 
 
-def blocks(registers: Sequence[Register], max_gap: int, max_block: int) -> tuple[Block, ...]:
-    """The fewest blocks, left to right, that keep the bounds."""
+def blocks(
+    registers: Sequence[Register],
+    max_gap: int,
+    max_block: int,
+    holes: Sequence[tuple[int, int]] = (),
+    *,
+    alone: bool = False,
+) -> tuple[Block, ...]:
+    """The fewest blocks, left to right, that keep the bounds. ``holes`` (first and last address)
+    are never read over; ``alone``: what is not one value is not read at once."""
     found: list[Block] = []
-    for register in sorted(registers, key=lambda r: (r.function, r.address)):
-        end = register.address + width(register)
-        if found and found[-1].function == register.function:
+    spans = [(register.function, *register.span) for register in registers]
+    spans += [(part.function, *part.span) for register in registers for part in register.parts]
+    for function, start, end in sorted(spans, key=lambda span: (span[0], span[1], -span[2])):
+        if found and found[-1].function == function:
             last = found[-1]
-            reach = max(end, last.address + last.count)
-            gap = register.address - (last.address + last.count)
-            if gap <= max_gap and reach - last.address <= max_block:
-                found[-1] = Block(last.function, last.address, reach - last.address)
+            reach = last.address + last.count
+            bound = last.count if alone else max_block
+            if (
+                start - reach <= max_gap
+                and max(end, reach) - last.address <= bound
+                and not any(first < start and reach <= after for first, after in holes)
+            ):
+                found[-1] = Block(function, last.address, max(end, reach) - last.address)
                 continue
-        found.append(Block(register.function, register.address, end - register.address))
+        found.append(Block(function, start, end - start))
     return tuple(found)
+
+
+def requests(profile: Profile) -> tuple[Block, ...]:
+    """What one poll of everything that a model brings asks for."""
+    return blocks(
+        profile.registers,
+        profile.max_gap,
+        profile.max_block,
+        profile.holes,
+        alone=profile.alone,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +111,13 @@ def plan(
     gap = 0 if strict else profile.max_gap
     found = [
         block
-        for block in blocks([register for register, _ in wanted], gap, profile.max_block)
+        for block in blocks(
+            [register for register, _ in wanted],
+            gap,
+            profile.max_block,
+            profile.holes,
+            alone=profile.alone,
+        )
         if block not in without
     ]
     starts = np.cumsum([0] + [2 * block.count for block in found]).tolist()
@@ -94,8 +125,10 @@ def plan(
     points: list[int] = []
     for register, point in wanted:
         at = _place(register, found, starts)
-        if at is not None:
-            fields.append(_field(register, at, device))
+        parts = [_place(part, found, starts) for part in register.parts]
+        whole = tuple(part for part in parts if part is not None)
+        if at is not None and len(whole) == len(parts):
+            fields.append(_field(register, at, whole, device))
             points.append(point)
     ordered = sorted(range(len(fields)), key=lambda i: fields[i].at)
     return Plan(
@@ -118,7 +151,7 @@ def _place(register: Register, found: Sequence[Block], starts: Sequence[int]) ->
     return None
 
 
-def _field(register: Register, at: int, device: Device) -> Field:
+def _field(register: Register, at: int, parts: tuple[int, ...], device: Device) -> Field:
     """Counters stay as the meter shows them; only gauges take the device's ratio here."""
     unit = canonical(register)
     ratio = 1.0
@@ -137,4 +170,5 @@ def _field(register: Register, at: int, device: Device) -> Field:
         gain=register.scale * unit.scale * ratio,
         shift=(register.offset * unit.scale + unit.offset) * ratio,
         no_value=(*device.no_value, *shown),
+        parts=parts,
     )
