@@ -73,9 +73,9 @@ def _rebuild(folder: Path, name: str, since: str, until: str) -> None:
     data = folder / fleet.settings.program.data
     low, high = _span(since, until, ZoneInfo(fleet.settings.program.zone))
     seq = _ask(fleet, data, name, low, high)
-    with _fed(folder, data):
+    with _fed(folder, data) as alive:
         for one in chosen:
-            _watch(one, data / f"{one.fold}.db", seq)
+            _watch(one, data / f"{one.fold}.db", seq, alive)
 
 
 def _ask(fleet: Any, data: Path, name: str, low: int, high: int) -> int:
@@ -101,8 +101,9 @@ def _ask(fleet: Any, data: Path, name: str, low: int, high: int) -> int:
 
 
 @contextlib.contextmanager
-def _fed(folder: Path, data: Path) -> Iterator[None]:
-    """While inside, somebody feeds: the program that runs, or else this process. Then the archive
+def _fed(folder: Path, data: Path) -> Iterator[Callable[[], None]]:
+    """While inside, somebody feeds: the program that runs, or else this process; what it yields
+    raises what ended that. Then the archive
     is brought up to the wish here, too, unless another process does that: nothing is fed from one
     that lags behind."""
     from collector.telemetry import Telemetry
@@ -111,7 +112,7 @@ def _fed(folder: Path, data: Path) -> Iterator[None]:
     from meterwatch.logs import configure
 
     if not _free(data, "project"):
-        yield
+        yield lambda: None
         return
     rooms = {"project", "archive"} if _free(data, "archive") else {"project"}
     configure()
@@ -127,16 +128,19 @@ def _fed(folder: Path, data: Path) -> Iterator[None]:
         except BaseException as fault:  # noqa: BLE001 carried to the thread that waits
             ended.append(fault)
 
+    def alive() -> None:
+        if ended:
+            raise ended[0]
+
     thread = threading.Thread(target=live, name="project")
     thread.start()
     try:
-        yield
+        yield alive
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
-    if ended:
-        raise ended[0]
+    alive()
 
 
 def _free(data: Path, room: str) -> bool:
@@ -150,8 +154,8 @@ def _free(data: Path, room: str) -> bool:
     return True
 
 
-def _watch(one: ProjectionSettings, path: Path, seq: int) -> None:
-    """Show what is left until nothing is."""
+def _watch(one: ProjectionSettings, path: Path, seq: int, alive: Callable[[], None]) -> None:
+    """Show what is left until nothing is; ``alive`` raises when nobody feeds any more."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -172,6 +176,7 @@ def _watch(one: ProjectionSettings, path: Path, seq: int) -> None:
     with Progress(*columns) as progress:
         task = progress.add_task(one.name, total=None)
         while True:
+            alive()
             cursor, left = _left(path)
             if cursor >= seq:
                 most = max(most, left)

@@ -21,6 +21,7 @@ MAX_ROWS: Final = 1 << 16
 """Readings sent in one go, about."""
 ARCHIVE_WAIT_SECONDS: Final = 2.0
 MOST_DAYS: Final = 20_000
+USUAL_DAYS: Final = 401
 
 
 class History:
@@ -45,12 +46,10 @@ class History:
 
     def want(self, point: int, low: int, high: int, now: int) -> None:
         """Ask for ``[low, high)`` (UTC ms) of ``point``; 0: as far as the archive reaches at
-        ``now``."""
+        ``now``. An archive that cannot be looked at now reaches as far as archives usually do."""
         archive = self._opened()
-        if archive is None:
-            return
-        low = low or archive.oldest()
-        high = high or max(now, archive.tick()) + DAY_MS
+        high = high or max(now, archive.tick() if archive is not None else 0) + DAY_MS
+        low = low or (archive.oldest() if archive is not None else high - USUAL_DAYS * DAY_MS)
         if 0 < low < high:
             self.spans.add_span(point, max(low, high - MOST_DAYS * DAY_MS), high)
 

@@ -147,6 +147,8 @@ class Sender:
             for reason, rows in encoded.refused.items():
                 self._unfit(reason, batch, rows)
         if barred is not None:
+            for rows in encoded.refused.values():  # told already
+                barred[rows] = False
             self._refuse_barred(batch, barred)
         self._reject(rejected, batch, barred, now)
         count = self._telemetry.count
