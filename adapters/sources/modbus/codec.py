@@ -178,9 +178,9 @@ def joined(register: Register, number: float, parts: Sequence[float]) -> float:
         return math.nan
     if not (exponent.is_integer() and abs(exponent) <= EXPONENT_MOST):
         return math.nan
-    number = float(math.prod((number, *shown)))
+    number = math.prod((number, *shown))
     # dividing by a power of ten rounds once, multiplying by a tenth of it twice
-    power = 10.0 ** abs(exponent)
+    power = math.pow(10.0, abs(exponent))
     return number / power if exponent < 0 else number * power
 
 
@@ -231,7 +231,7 @@ def spread(
     for part, raw in factors:
         number /= raw * part.scale + part.offset
     if last is not None:
-        number /= 10.0 ** (exponent * last.scale + last.offset)
+        number /= math.pow(10.0, exponent * last.scale + last.offset)
     parts = factors if last is None else [*factors, (last, exponent)]
     if register.plus is None or math.isnan(number):
         return [(register, number), *parts]
