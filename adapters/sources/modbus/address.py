@@ -2,7 +2,12 @@
 
     modbus+tcp://10.0.0.5:502?unit=3
     modbus+rtu-tcp://10.0.0.6:4001?unit=3            RTU frames through a serial converter
-    modbus+serial:///dev/ttyS1?unit=3&baud=9600&parity=N&stop=1
+    modbus+serial:///dev/ttyS1?unit=3&baud=9600&parity=N&stop=1&rs485=high
+
+``gap`` (milliseconds of silence before each question, where a slow converter or transceiver needs
+more than the standard's 3.5 characters) and ``timeout`` (milliseconds for one answer) may stand in
+all three. ``rs485=high`` or ``low``: the driver of the port switches the transceiver by its RTS
+line, which is high (low) while it sends.
 
 Several devices with one ``Bus`` share one connection and are asked one after another.
 """
@@ -33,6 +38,12 @@ class Bus:
     baud: int = 9600
     parity: str = "N"
     stop: int = 1
+    rs485: str = ""
+    """``high`` or ``low``: the RTS line while sending; empty: the transceiver switches itself."""
+    gap: float = 0.0
+    """Seconds of silence before each question, where more is needed than the standard's."""
+    timeout: float = 0.0
+    """Seconds for one answer; 0: as the program's settings say."""
 
     @property
     def place(self) -> str:
@@ -61,9 +72,9 @@ class AddressError(ValueError):
 
 
 _ALLOWED: Final = {
-    Framing.TCP: {"unit"},
-    Framing.RTU_TCP: {"unit"},
-    Framing.SERIAL: {"unit", "baud", "parity", "stop"},
+    Framing.TCP: {"unit", "gap", "timeout"},
+    Framing.RTU_TCP: {"unit", "gap", "timeout"},
+    Framing.SERIAL: {"unit", "gap", "timeout", "baud", "parity", "stop", "rs485"},
 }
 
 
@@ -95,7 +106,8 @@ def parse_connection(text: str) -> Address:
         raise AddressError(f"{text!r} has no port number from 1 to 65535") from None
     if port == 0:
         raise AddressError(f"{text!r} has no port number from 1 to 65535")
-    return Address(Bus(framing, parts.hostname, port), unit)
+    gap, timeout = _waits(text, options)
+    return Address(Bus(framing, parts.hostname, port, gap=gap, timeout=timeout), unit)
 
 
 def _serial(text: str, parts: SplitResult, options: dict[str, str]) -> Bus:
@@ -104,13 +116,27 @@ def _serial(text: str, parts: SplitResult, options: dict[str, str]) -> Bus:
     parity = options.get("parity", "N")
     if parity not in {"N", "E", "O"}:
         raise AddressError(f"{text!r}: parity {parity!r} is none of N, E, O")
+    rs485 = options.get("rs485", "")
+    if rs485 not in {"", "high", "low"}:
+        raise AddressError(f"{text!r}: rs485 {rs485!r} is none of high, low")
+    gap, timeout = _waits(text, options)
     return Bus(
         Framing.SERIAL,
         parts.path,
         baud=_number(text, options, "baud", 9600, range(300, 4_000_001)),
         parity=parity,
         stop=_number(text, options, "stop", 1, range(1, 3)),
+        rs485=rs485,
+        gap=gap,
+        timeout=timeout,
     )
+
+
+def _waits(text: str, options: dict[str, str]) -> tuple[float, float]:
+    """``gap`` and ``timeout`` in seconds."""
+    gap = _number(text, options, "gap", 0, range(5_001))
+    timeout = _number(text, options, "timeout", 0, range(60_001))
+    return gap / 1000, timeout / 1000
 
 
 def _number(text: str, options: dict[str, str], name: str, default: int, bounds: range) -> int:

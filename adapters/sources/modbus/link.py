@@ -1,9 +1,9 @@
 """One Modbus connection, and the only file that knows pymodbus (3.16).
 
 Promise: ``read`` gives bytes that answer this very question, or a ``Failure`` as a value; it
-never raises for what happens on the wire and never waits longer than ``timeout`` seconds.
+never raises for what happens on the wire and never waits longer than it may.
 
-What pymodbus does not do, and is done here:
+pymodbus opens connections and makes requests. What it does not do, and is done here:
 - a first ``connect`` that failed is never retried by it: every connect here is a new client,
   and it is given ``CONNECT_S`` at least: a lost SYN is sent again after 1 s and after 3, and a
   busy program may not take a slow turn of its own loop for a dead meter;
@@ -11,13 +11,13 @@ What pymodbus does not do, and is done here:
   that comes with the answer, and takes longer over it than over sending the question: we send
   through it and wait by ourselves;
 - a connection lost while a question is open is told at once, not after the timeout;
-- it takes any answer of the right unit for the answer: function and length are checked here;
-- RTU frames carry no number, so a late answer would be taken for the answer to the next
-  question, and every later one be off by one. After any timeout on RTU framing the connection
-  is closed. A serial converter may still pass the late answer on through the new one, so the
-  unit is first asked something whose answer has another length: when *that* comes back, the
-  line is in step. TCP framing numbers its questions; a gateway that answers with number 0
-  is treated like RTU.
+- it takes any answer of the right unit for the answer: bytes are read by ``reply.py`` instead,
+  which holds unit, function, byte count and number against the question;
+- RTU frames carry no number, so it would take a late answer for the answer to the next question,
+  and every later one be off by one. After any timeout on RTU framing the connection is closed. A
+  serial converter may still pass the late answer on through the new one, and a gateway may put
+  the newest number on it, so (``owed.py``) nothing is asked whose answer looks like a late one
+  before the device, asked for something else, has shown that it is in step.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import asyncio
 import logging
 import os
 import termios
-from collections import deque
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -37,21 +37,15 @@ from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
-from pymodbus.pdu.bit_message import (
-    ReadCoilsRequest,
-    ReadCoilsResponse,
-    ReadDiscreteInputsRequest,
-    ReadDiscreteInputsResponse,
-)
-from pymodbus.pdu.register_message import (
-    ReadHoldingRegistersRequest,
-    ReadHoldingRegistersResponse,
-    ReadInputRegistersRequest,
-    ReadInputRegistersResponse,
-)
+from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
+from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
+from serial import SerialException
+from serial.rs485 import RS485Settings
 
 from adapters.sources.modbus.address import Bus, Framing
+from adapters.sources.modbus.owed import Owed
 from adapters.sources.modbus.plan import Block
+from adapters.sources.modbus.reply import Kind, Question, Reply, rtu, tcp
 
 
 class What(Enum):
@@ -61,18 +55,21 @@ class What(Enum):
     LOST = "connection lost"
     SILENT = "no answer"
     REFUSED = "refused"
-    """The device answered with an exception other than the two below."""
+    """The device answered with an exception other than those below."""
     NO_SUCH = "no such register"
     """Exceptions 1, 2 and 3: not here, not like this; asking again will not help."""
+    BUSY = "busy"
+    """Exceptions 5 and 6: it is well, and asks to be asked again."""
     GARBLED = "wrong answer"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no answer; ``detail`` says it to an electrician."""
+    """Why there is no answer; ``detail`` says it to an electrician. ``code``: the exception."""
 
     what: What
     detail: str
+    code: int = 0
 
     def __str__(self) -> str:
         return f"{self.what.value}: {self.detail}"
@@ -90,42 +87,21 @@ EXCEPTIONS: Final = {
     11: "gateway: target device does not respond",
 }
 """Exception codes of the Modbus application protocol, V1.1b3, clause 7."""
-_NO_SUCH: Final = {1, 2, 3}
-_SILENT_BEHIND: Final = {10, 11}
-"""The gateway speaks for a device that is silent."""
+_MEANS: Final = {
+    **dict.fromkeys((1, 2, 3), What.NO_SUCH),
+    **dict.fromkeys((5, 6), What.BUSY),
+    # The gateway speaks for a device that is silent; the gateway itself is well.
+    **dict.fromkeys((10, 11), What.SILENT),
+}
 
 CONNECT_S: Final = 5.0
 """A connect gets so long, or the timeout of an answer where that is longer: it keeps nobody else
 from the line."""
 SILENCES_BEFORE_RECONNECT: Final = 2
 """TCP: this many timeouts in a row, and the connection may be half open."""
-
-
-# pymodbus parses registers one by one into lists; the bytes as they came are all we need, and
-# a struct reads them at once. Lengths are checked in ``read``: raising here would only make
-# asyncio log a fatal error.
-class _Raw:
-    raw: bytes = b""
-
-    def decode(self, data: bytes) -> None:
-        self.raw = data[1:] if data and data[0] == len(data) - 1 else b""
-
-
-class _Coils(_Raw, ReadCoilsResponse):
-    pass
-
-
-class _Discrete(_Raw, ReadDiscreteInputsResponse):
-    pass
-
-
-class _Holding(_Raw, ReadHoldingRegistersResponse):
-    pass
-
-
-class _Input(_Raw, ReadInputRegistersResponse):
-    pass
-
+TRIES_IN_STEP: Final = 4
+"""Questions to find out, at one go, whether a device is in step again."""
+BUFFER: Final = 4096
 
 _REQUESTS: Final[dict[int, Callable[..., ModbusPDU]]] = {
     1: ReadCoilsRequest,
@@ -136,25 +112,33 @@ _REQUESTS: Final[dict[int, Callable[..., ModbusPDU]]] = {
 
 
 class Link:
-    """A connection to ``bus``, opened by ``connect`` as often as needed. Used by one task."""
+    """A connection to ``bus``, opened by ``connect`` as often as needed. Used by one task.
+    ``timeout`` seconds for one answer, unless the bus's own URL says otherwise. ``monotonic``
+    seconds, by which late answers are given up; what the wire needs is waited for by the loop."""
 
-    def __init__(self, bus: Bus, timeout: float) -> None:
+    def __init__(
+        self, bus: Bus, timeout: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.bus = bus
-        self.timeout = timeout
+        self.timeout = bus.timeout or timeout
         self.connects = 0
         """Connections made so far."""
         self._client: Any = None  # AsyncModbusTcpClient | AsyncModbusSerialClient
         self._numbered = bus.framing is Framing.TCP
-        self._answer: asyncio.Future[ModbusPDU] | None = None
+        self._open: Question | None = None
+        self._answer: asyncio.Future[Reply] | None = None
         """What the open question waits for; an exception in it: there will be no answer."""
         self._deadline = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._silences = 0
-        self._owed: dict[int, deque[int]] = {}
+        self._now = monotonic
+        self._owed = Owed()
+        self._answers: dict[int, list[Block]] = {}
+        """By unit, questions it has answered with data, one for each length."""
         # 3.5 characters of silence end an RTU frame, and 1.75 ms from 19200 baud upwards
         # (Modbus over serial line V1.02, clause 2.5.1.1).
         serial = bus.framing is Framing.SERIAL
-        self._pause = max(3.5 * 11 / bus.baud, 0.00175) if serial else 0.0
+        self._pause = max(max(3.5 * 11 / bus.baud, 0.00175) if serial else 0.0, bus.gap)
         self._quiet_from = 0.0
         # What goes wrong is a value here; its logger tells every timeout as an error.
         logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL + 1)
@@ -166,12 +150,14 @@ class Link:
     async def connect(self) -> Failure | None:
         """Open the connection anew; None when it is open."""
         self.close()
-        client = self._open()
+        client = self._made()
         why = ""
         try:
             opened = await client.connect()
-        except (ModbusException, OSError, ValueError, termios.error) as fault:
-            opened, why = False, str(fault)
+            if opened and self.bus.rs485:
+                self._drive(client)
+        except (ModbusException, OSError, ValueError, termios.error, SerialException) as fault:
+            opened, why = False, f": {fault}"
         except asyncio.CancelledError:
             client.close()
             raise
@@ -179,19 +165,29 @@ class Link:
         if not opened:
             client.close()
             return Failure(What.CONNECT, f"cannot open {self.bus.place}" + (self._reason() or why))
+        client.ctx.callback_data = self._came
+        client.ctx.max_buffer_size = BUFFER
         self._client = client
         self._silences = 0
         self.connects += 1
         return None
 
-    async def read(self, unit: int, block: Block) -> bytes | Failure:
+    async def read(self, unit: int, block: Block, patience: float | None = None) -> bytes | Failure:
         """The registers of ``block``, two bytes each as on the wire; coils as 0 or 1 in two
-        bytes each."""
-        if unit in self._owed:
-            failure = await self._step(unit, block)
+        bytes each. An answer may take ``patience`` seconds, ``timeout`` when not given."""
+        wait = self.timeout if patience is None else min(patience, self.timeout)
+        if self._owed and self._alike(unit, block):
+            failure = await self._step(unit, block, wait)
             if failure is not None:
                 return failure
-        return await self._ask(unit, block)
+        return await self._ask(unit, block, wait)
+
+    async def nudge(self, unit: int, block: Block, patience: float | None = None) -> Failure | None:
+        """Is it there? Asks for as little of ``block`` as there is; a refusal is an answer."""
+        answer = await self.read(unit, short(block), patience)
+        if isinstance(answer, bytes) or answer.what in {What.NO_SUCH, What.REFUSED, What.BUSY}:
+            return None
+        return answer
 
     def close(self) -> None:
         if self._watch is not None:
@@ -201,7 +197,9 @@ class Link:
             self._client.close()
             self._client = None
 
-    def _open(self) -> Any:
+    # Opening.
+
+    def _made(self) -> Any:
         """A client that neither retries nor reconnects by itself."""
         bus = self.bus
         options: dict[str, Any] = {
@@ -210,9 +208,8 @@ class Link:
             "reconnect_delay": 0,
             "trace_connect": self._connection,
         }
-        client: Any
         if bus.framing is Framing.SERIAL:
-            client = AsyncModbusSerialClient(
+            return AsyncModbusSerialClient(
                 bus.host,
                 framer=FramerType.RTU,
                 baudrate=bus.baud,
@@ -220,12 +217,17 @@ class Link:
                 stopbits=bus.stop,
                 **options,
             )
-        else:
-            framer = FramerType.SOCKET if bus.framing is Framing.TCP else FramerType.RTU
-            client = AsyncModbusTcpClient(bus.host, port=bus.port, framer=framer, **options)
-        for response in (_Coils, _Discrete, _Holding, _Input):
-            client.register(response)
-        return client
+        framer = FramerType.SOCKET if bus.framing is Framing.TCP else FramerType.RTU
+        return AsyncModbusTcpClient(bus.host, port=bus.port, framer=framer, **options)
+
+    def _drive(self, client: Any) -> None:
+        """Have the port's driver switch the transceiver to sending and back, by its RTS line."""
+        client.ctx.transport.sync_serial.rs485_mode = RS485Settings(
+            rts_level_for_tx=self.bus.rs485 == "high",
+            rts_level_for_rx=self.bus.rs485 != "high",
+            delay_before_tx=None,
+            delay_before_rx=None,
+        )
 
     def _connection(self, made: bool) -> None:
         """pymodbus says that the connection is there or gone: wake whoever waits for an answer."""
@@ -245,45 +247,55 @@ class Link:
             return ": there is no such serial port"
         if not os.access(self.bus.host, os.R_OK | os.W_OK):
             return ": no permission to read and write it"
+        if self.bus.rs485:
+            return (
+                ": in use, not a serial port, or its driver cannot do rs485 (leave that out then)"
+            )
         return ": in use, or not a serial port"
 
-    async def _ask(self, unit: int, block: Block) -> bytes | Failure:
+    # Asking.
+
+    async def _ask(self, unit: int, block: Block, patience: float) -> bytes | Failure:
         loop = asyncio.get_running_loop()
-        if self._pause:
-            await asyncio.sleep(max(0.0, self._quiet_from + self._pause - loop.time()))
+        if self._pause and (rest := self._quiet_from + self._pause - loop.time()) > 0:
+            await asyncio.sleep(rest)
         if not self.connected:
             return Failure(What.LOST, self.bus.place)
         request = _REQUESTS[block.function](address=block.address, count=block.count, dev_id=unit)
         try:
-            answer = await self._sent(loop, request)
+            reply = await self._sent(loop, request, block, patience)
         except TimeoutError:
-            return self._silent(unit, block)
+            return self._silent(unit, block, patience)
         except (OSError, termios.error) as fault:
+            self._owe(unit, block)
             return self._drop(What.LOST, str(fault))
         except asyncio.CancelledError:
             self._owe(unit, block)
             self.close()
             raise
         finally:
-            self._answer = None
+            self._answer = self._open = None
         if self._pause:
             self._quiet_from = loop.time()
         self._silences = 0
-        return self._checked(unit, block, answer)
+        return self._judged(unit, block, reply)
 
     def _sent(
-        self, loop: asyncio.AbstractEventLoop, request: ModbusPDU
-    ) -> asyncio.Future[ModbusPDU]:
+        self, loop: asyncio.AbstractEventLoop, request: ModbusPDU, block: Block, patience: float
+    ) -> asyncio.Future[Reply]:
         """Send ``request`` as pymodbus's ``execute`` does. Nobody else uses this client."""
         manager = self._client.ctx
-        request.transaction_id = manager.getNextTID()
-        manager.recv_buffer = b""
-        self._answer = manager.response_future = loop.create_future()
-        self._deadline = loop.time() + self.timeout
+        number = request.transaction_id = manager.getNextTID()
+        self._open = Question(request.dev_id, block.function, _length(block), number)
+        answer = self._answer = loop.create_future()
+        self._deadline = loop.time() + patience
+        if self._watch is not None and self._watch.when() > self._deadline:
+            self._watch.cancel()
+            self._watch = None
         if self._watch is None:
             self._watch = loop.call_at(self._deadline, self._look, loop)
         manager.pdu_send(request)
-        return self._answer
+        return answer
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Is the answer overdue? One timer for many questions: most are answered long before."""
@@ -295,57 +307,142 @@ class Link:
         else:
             self._give_up(TimeoutError())
 
-    def _checked(self, unit: int, block: Block, answer: Any) -> bytes | Failure:
-        if self._numbered and answer.transaction_id == 0:
-            self._numbered = False  # this gateway does not number its answers
-        if answer.function_code == block.function | 0x80:
-            code = answer.exception_code
-            detail = f"unit {unit} answers exception {code}"
-            detail += f" ({EXCEPTIONS[code]})" if code in EXCEPTIONS else ""
-            detail += f" to {block.count} from {block.address:#06x}, function {block.function}"
-            if code in _SILENT_BEHIND:
-                return Failure(What.SILENT, detail)
-            return Failure(What.NO_SUCH if code in _NO_SUCH else What.REFUSED, detail)
-        raw: bytes = getattr(answer, "raw", b"")
-        length = _length(block)
-        if answer.function_code != block.function or len(raw) != length:
-            # The line is out of step: whatever else is under way would answer the next question.
-            self._owe(unit, block)
-            return self._drop(
-                What.GARBLED,
-                f"unit {unit} answers function {answer.function_code} with {len(raw)} bytes,"
-                f" asked for function {block.function} with {length}",
-            )
-        return _spread(raw, block.count) if block.function in {1, 2} else raw
+    def _came(self, data: bytes, addr: object = None) -> int:  # noqa: ARG002 pymodbus calls it so
+        """Bytes came: how many of them are done with."""
+        waiting = self._answer is not None and not self._answer.done()
+        question = self._open if waiting else None
+        used, replies = (tcp if self.bus.framing is Framing.TCP else rtu)(data, question)
+        for reply in replies:
+            if question is not None and self._ends(question, reply):
+                assert self._answer is not None
+                self._answer.set_result(reply)
+                question = None
+            else:
+                self._late(reply)
+        if question is None and used < len(data):
+            used += self._after(data[used:])
+        return used
 
-    def _silent(self, unit: int, block: Block) -> Failure:
-        self._silences += 1
-        if not self._numbered:
+    def _after(self, rest: bytes) -> int:
+        """What lies behind the answer was asked by nobody."""
+        used, replies = (tcp if self.bus.framing is Framing.TCP else rtu)(rest, None)
+        for reply in replies:
+            self._late(reply)
+        return used
+
+    def _ends(self, question: Question, reply: Reply) -> bool:
+        """Whether there is nothing better to wait for."""
+        if reply.kind is Kind.BROKEN:
+            return True
+        if self.bus.framing is Framing.TCP:
+            return reply.number in {question.number, 0}
+        return reply.unit == question.unit and (
+            reply.kind is not Kind.STRAY or reply.function & 0x7F == question.function
+        )
+
+    def _late(self, reply: Reply) -> None:
+        """Nobody waits for this one. One that was not even owed is said a second time: the next
+        answer may be, too."""
+        if reply.kind is Kind.BROKEN:
+            return
+        key = self._key(reply.unit)
+        if reply.number:
+            self._owed.numbered(key, reply.number)
+        elif reply.function & 0x80:
+            self._owed.exception(key, reply.function & 0x7F, self._now())
+        elif not self._owed.came(key, reply.function, reply.length):
+            self._owed.add(key, reply.function, reply.length, 0, self._now())
+
+    def _judged(self, unit: int, block: Block, reply: Reply) -> bytes | Failure:
+        if self.bus.framing is Framing.TCP and reply.kind is not Kind.BROKEN:
+            self._numbered = reply.number != 0  # there are gateways that do not number answers
+        if reply.kind is Kind.DATA:
+            if self._owed:
+                self._owed.clear(self._key(unit))
+            self._remember(unit, block)
+            return _spread(reply.data, block.count) if block.function in {1, 2} else reply.data
+        if reply.kind is Kind.EXCEPTION:
+            return self._excepted(unit, block, reply.code)
+        self._owe(unit, block)
+        if reply.kind is Kind.BROKEN:
+            return self._drop(What.GARBLED, f"{self.bus.place} answers something else than Modbus")
+        self._owed.came(self._key(unit), reply.function, reply.length)
+        return Failure(
+            What.GARBLED,
+            f"unit {reply.unit} answers function {reply.function} with {reply.length} bytes; unit"
+            f" {unit} was asked for function {block.function} with {_length(block)}",
+        )
+
+    def _excepted(self, unit: int, block: Block, code: int) -> Failure:
+        detail = f"unit {unit} answers exception {code}"
+        detail += f" ({EXCEPTIONS[code]})" if code in EXCEPTIONS else ""
+        detail += f" to {block.count} from {block.address:#06x}, function {block.function}"
+        if self._owed and self._owed.exception(self._key(unit), block.function, self._now()):
             self._owe(unit, block)
+            return Failure(What.BUSY, f"{detail}, or to an earlier question", code)
+        return Failure(_MEANS.get(code, What.REFUSED), detail, code)
+
+    def _silent(self, unit: int, block: Block, patience: float) -> Failure:
+        self._silences += 1
+        self._owe(unit, block)
+        if not self._numbered or self._silences >= SILENCES_BEFORE_RECONNECT:
             self.close()
-        elif self._silences >= SILENCES_BEFORE_RECONNECT:
-            self.close()
-        return Failure(What.SILENT, f"unit {unit} does not answer within {self.timeout:g} s")
+        return Failure(What.SILENT, f"unit {unit} does not answer within {patience:.3g} s")
 
     def _drop(self, what: What, detail: str) -> Failure:
         self.close()
         return Failure(what, detail)
 
+    # What is owed.
+
+    def _key(self, unit: int) -> int:
+        """On an RTU line the frame says whose it is; a gateway says what it likes."""
+        return 0 if self.bus.framing is Framing.TCP else unit
+
     def _owe(self, unit: int, block: Block) -> None:
         """``unit`` may yet answer ``block``, on whatever connection is open then."""
-        self._owed.setdefault(unit, deque(maxlen=4)).append(_length(block))
+        number = self._open.number if self._open is not None else 0
+        self._owed.add(self._key(unit), block.function, _length(block), number, self._now())
 
-    async def _step(self, unit: int, block: Block) -> Failure | None:
-        """Ask ``unit`` for a number of registers that it owes nobody; its answer, of the right
-        length, comes after all late ones. An exception is as good."""
+    def _alike(self, unit: int, block: Block) -> bool:
+        return self._owed.alike(self._key(unit), block.function, _length(block), self._now())
+
+    def _remember(self, unit: int, block: Block) -> None:
+        known = self._answers.setdefault(unit, [])
+        if block not in known:
+            known[:] = [one for one in known if _length(one) != _length(block)][-7:] + [block]
+
+    async def _step(self, unit: int, block: Block, patience: float) -> Failure | None:
+        """Ask ``unit`` for something whose answer is like none that is owed: when *that* comes,
+        all late ones are over."""
+        answer: bytes | Failure = Failure(What.SILENT, f"unit {unit} may answer late")
+        for _ in range(TRIES_IN_STEP):
+            question = next(
+                (q for q in self._others(unit, block) if not self._alike(unit, q)), None
+            )
+            if question is None:
+                break
+            answer = await self._ask(unit, question, patience)
+            if not self._alike(unit, block):
+                return None
+            if isinstance(answer, Failure) and (
+                answer.what in {What.SILENT, What.LOST} or not self.connected
+            ):
+                break
+        return answer if isinstance(answer, Failure) else None
+
+    def _others(self, unit: int, block: Block) -> Iterator[Block]:
+        """What may be asked instead: what it has answered before, else a few registers."""
+        yield from self._answers.get(unit, ())
         each = 8 if block.function in {1, 2} else 1
-        questions = (Block(block.function, block.address, each * n) for n in range(1, 8))
-        question = next(q for q in questions if _length(q) not in self._owed[unit])
-        answer = await self._ask(unit, question)
-        if isinstance(answer, Failure) and answer.what not in {What.REFUSED, What.NO_SUCH}:
-            return answer
-        del self._owed[unit]
-        return None
+        for n in (2, 1, *range(3, 33)):
+            yield Block(block.function, block.address, each * n)
+        yield Block(7 - block.function if block.function > 2 else 3, block.address, 2)
+
+
+def short(block: Block) -> Block:
+    """As little of it as can be asked."""
+    return Block(block.function, block.address, 1)
 
 
 def _heed_cancellation(client: Any) -> None:
