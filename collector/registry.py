@@ -8,7 +8,7 @@ work.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from collector.model import Ids, Mask, Values
 from collector.profile import Profile
 from collector.quantities import KINDS, quantities
+from collector.states import ALWAYS, IN_SERVICE, Spans, States, parts, spans_of
 
 FOREVER = 2**62
 """End of a device that is still there, UTC milliseconds."""
@@ -59,11 +60,21 @@ class Place:
     outlet: bool = False
     line: str = ""
     permit_no: str = ""
-    state: str = "in-service"
+    states: States = ((0, IN_SERVICE),)
+    """See :mod:`collector.states`: what counts, and what is only kept."""
 
     @property
     def key(self) -> str:
         return f"{self.site}/{self.id}"
+
+    def state(self, at: int) -> str:
+        """Its state at ``at`` (UTC ms)."""
+        return [word for since, word in self.states if since <= max(at, 0)][-1]
+
+    @property
+    def in_service(self) -> Spans:
+        """When its readings count."""
+        return spans_of(self.states)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +129,8 @@ class Service:
 
     Counters: ``resolution`` is the canonical units of one register step (0.01 for a meter that
     counts 0.01 kWh; 0: not integral); ``modulus`` the register steps at which it rolls over
-    (0: never); ``ratio`` and ``max_rate`` as in :class:`Device`.
+    (0: never); ``ratio`` and ``max_rate`` as in :class:`Device`. ``first`` and ``last``: what the
+    register showed at ``start`` and at the end, before the ratio, where somebody wrote it down.
     """
 
     device: str
@@ -129,6 +141,8 @@ class Service:
     ratio: float = 1.0
     max_rate: float = 0.0
     interval: float = 60.0
+    first: float | None = None
+    last: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +155,22 @@ class Point:
     statistic: str = "raw"
     formerly: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
+    in_service: Spans = ALWAYS
+    """Of its place: outside of these, readings are kept and do not count."""
 
     @property
     def name(self) -> str:
         return f"{self.site}/{self.place}/{self.quantity}/{self.statistic}"
+
+    def counted(self) -> tuple[Service, ...]:
+        """``services`` as far as its place is in service: what goes into books."""
+        if self.in_service == ALWAYS:
+            return self.services
+        return tuple(
+            replace(one, start=low, end=high)
+            for one in self.services
+            for low, high in parts(self.in_service, one.start, one.end)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +196,7 @@ class Registry:
         return [
             place
             for place in self.places.values()
-            if place.state == "in-service" and place.key not in served
+            if place.state(at) == IN_SERVICE and place.key not in served
         ]
 
 

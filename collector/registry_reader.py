@@ -18,9 +18,9 @@ from collector.errors import ConfigurationError, Fault
 from collector.located import parse
 from collector.registry import FOREVER, Device, Gateway, Line, Place, Site
 from collector.sections import ID, Section
+from collector.stated import Stated, read_stated
+from collector.states import read_states
 
-STATES: Final = ("in-service", "planned", "suspended", "closed")
-"""Of a place. Only one in service is missed when it has no device."""
 _COUNTY: Final = re.compile(r"[1-8]\d{5}")
 _INDUSTRY: Final = re.compile(r"[A-T](?:\d{2,4})?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,11 +30,13 @@ _LONGEST_INTERVAL: Final = 7 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class DeviceEntry:
-    """A device as written: ``max_rates`` by quantity, where its file names them so."""
+    """A device as written: ``max_rates`` by quantity, where its file names them so; ``stated``:
+    its registers at the beginning and the end."""
 
     device: Device
     section: Section
     max_rates: Mapping[str, float]
+    stated: Stated = field(default_factory=Stated)
 
 
 @dataclass(slots=True)
@@ -204,7 +206,7 @@ class _File:
             outlet=section.flag("outlet"),
             line=line,
             permit_no=section.text("permit_no"),
-            state=section.text("state", "in-service", choices=STATES),
+            states=read_states(section, self._zone),
         )
         formerly = section.table("formerly")
         section.close()
@@ -222,6 +224,7 @@ class _File:
         voltage = section.number("voltage_ratio", 1.0, above=0, most=1e6)
         current = section.number("current_ratio", 1.0, above=0, most=1e6)
         max_rate, max_rates = _max_rate(section)
+        stated = read_stated(section)
         device = Device(
             site=self._site,
             id=key,
@@ -244,7 +247,7 @@ class _File:
         )
         section.close()
         if key and self._entries.claim("device", device.key, section):
-            self._entries.devices[device.key] = DeviceEntry(device, section, max_rates)
+            self._entries.devices[device.key] = DeviceEntry(device, section, max_rates, stated)
         elif device.place:
             self._entries.unclear.add(f"{self._site}/{device.place}")
 

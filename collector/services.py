@@ -20,6 +20,8 @@ from collector.quantities import quantities
 from collector.registry import FOREVER, Point, Service, ratio_of
 from collector.registry_reader import DeviceEntry, Entries
 from collector.sections import near, one_of
+from collector.stated import Stated, by_counter
+from collector.states import ALWAYS
 
 _NAME: Final = re.compile(r"[a-z0-9-]+/[a-z0-9-]+/[a-z0-9]+(?:\.[a-z0-9]+)*/[a-z0-9-]+")
 _Key = tuple[str, ...]
@@ -53,7 +55,9 @@ class _Services:
             site, _, place_id = place.partition("/")
             services.sort(key=lambda service: service.start)
             former = formerly.get((place, quantity), ())
-            points.append(Point(site, place_id, quantity, "raw", former, tuple(services)))
+            held = self._entries.places.get(place)
+            spans = ALWAYS if held is None else held.in_service
+            points.append(Point(site, place_id, quantity, "raw", former, tuple(services), spans))
         return sorted(points, key=lambda point: point.name)
 
     def _device(self, entry: DeviceEntry) -> None:
@@ -67,6 +71,7 @@ class _Services:
         self._reached(entry)
         brings = self._brings(entry)
         self._rates(entry, brings)
+        stated = by_counter(section, entry.stated, brings)
         if device.serial:
             maker = device.site if device.profile == PUSH else ""
             self._serials[device.profile, device.serial, maker].append(entry)
@@ -74,7 +79,7 @@ class _Services:
             self._entries.unclear.add(place if device.place else device.site)
             return
         for quantity in brings:
-            self._at[place, quantity].append(self._service(entry, quantity))
+            self._at[place, quantity].append(self._service(entry, quantity, stated))
             self._points[place, quantity].append(entry)
 
     def _reached(self, entry: DeviceEntry) -> None:
@@ -179,7 +184,7 @@ class _Services:
             what = f'nothing that profile "{device.profile}" brings takes a ratio'
             section.fault(key, what, "its values are primary ones already: take the ratio out")
 
-    def _service(self, entry: DeviceEntry, quantity: str) -> Service:
+    def _service(self, entry: DeviceEntry, quantity: str, stated: Stated) -> Service:
         device = entry.device
         profile = self._profiles.get(device.profile)
         measured = None if profile is None else profile.measured.get(quantity)
@@ -192,6 +197,8 @@ class _Services:
             ratio=ratio_of(device, quantity, profile),
             max_rate=entry.max_rates.get(quantity, device.max_rate),
             interval=device.interval,
+            first=stated.first.get(quantity),
+            last=stated.last.get(quantity),
         )
 
     def _twice(self) -> None:

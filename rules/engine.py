@@ -11,6 +11,8 @@ Promises:
 - A new revision of registry or rules takes effect where it stands in the journal. (rule, point)
   pairs that did not change keep their state; the alerts of changed or vanished ones are closed,
   with the reason.
+- A place is judged only while it is in service (``collector.states``): readings of other times
+  are passed over, and at the first tick after it went out of service its alerts are closed.
 - A rule that fails is fenced off, counted and itself shown as the warning ``rule-broken``; the
   others go on.
 """
@@ -30,6 +32,7 @@ from collector.alerts import Alert, Changes, Level, Pending
 from collector.errors import ConfigurationError
 from collector.model import Batch, Entry, Ids, Mark, Refusal, Revision, SourceState, Tick
 from collector.registry import Identify, Point, Registry
+from collector.states import ALWAYS, END, changes, within
 from rules.book import BROKEN, Book
 from rules.kinds.absence import Silence
 from rules.lanes import GAP_MS, LATE, LIVE, Lanes
@@ -94,6 +97,9 @@ class Engine:
         self._points: dict[str, Point] = {}
         self._counts: Counter[str] = Counter()
         self._late_moved = False
+        self._now = 0
+        self._turns = END
+        """When the next place comes into service or goes out of it, UTC ms."""
         self._watched_rules: list[Rule] = []
         self._ids_of: dict[str, Ids] = {}
         self._book.rules({BROKEN: _BROKEN_RULE})
@@ -155,6 +161,9 @@ class Engine:
         enter(rule, subject, step, origin, found)
 
     def _tick(self, seq: int, time: int) -> None:
+        self._now = max(self._now, time)
+        if time >= self._turns:  # a place came into service, or went out of it
+            self._rebuild(seq, time)
         heard = self._tree.tick(time)
         for said in heard:
             if said.what != "attached":
@@ -247,6 +256,7 @@ class Engine:
 
     def _rebuild(self, seq: int, time: int) -> None:
         """New tables; what did not change keeps its state."""
+        self._now = max(self._now, time)
         before = {rule.id: rule.fingerprint for rule in self._watched_rules}
         named = self._points
         ids = self._number()
@@ -287,7 +297,11 @@ class Engine:
             interval = max((service.interval for service in point.services), default=0)
             gap = round(GAP_INTERVALS * interval * 1000)
             self._lanes.gap[number] = max(GAP_MS, gap)
-        return {point.name: number for point, number in zip(points, ids.tolist(), strict=True)}
+        named = {point.name: number for point, number in zip(points, ids.tolist(), strict=True)}
+        partly = {named[one.name]: one.in_service for one in points if one.in_service != ALWAYS}
+        self._lanes.served(partly)
+        self._turns = changes(list(partly.values()), self._now)
+        return named
 
     def _select(self, seq: int, time: int, ids: Mapping[str, int]) -> None:
         """Which points each rule watches; a rule that fails here is set aside."""
@@ -302,7 +316,8 @@ class Engine:
                     names = [
                         point.name
                         for point in registry.points
-                        if rule.select.takes(point, registry)
+                        if within(point.in_service, self._now)
+                        and rule.select.takes(point, registry)
                     ]
                     self._watching[rule.id] = frozenset(names)
                     self._ids_of[rule.id] = np.array([ids[name] for name in names], np.int32)
@@ -387,6 +402,7 @@ class Engine:
             "book": self._book.kept(),
             "broken": self._broken,
             "late_moved": self._late_moved,
+            "now": self._now,
         }
         return zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(state))
 
@@ -401,6 +417,7 @@ class Engine:
         for name, array in arrays.items():
             setattr(self._lanes, name, array)
         self._broken.update(kept["broken"])
+        self._now = kept.get("now", kept["tree"]["tick"])  # a snapshot of an earlier version
         self._rebuild(0, 0)
         for name, stack in self._stacks.items():
             if name in kept["stacks"]:

@@ -1,6 +1,7 @@
 """Readings of a batch, sorted into two lanes per point: the live one and the late one.
 
-Only readings usable in limits (and finite, and not from the future) enter a lane. The live lane
+Only readings usable in limits (and finite, not from the future, and of a time at which their
+place was in service) enter a lane. The live lane
 of a point takes a reading that is not late (receipt - time <= late_after) and newer than every
 one it took before. All others enter the late lane, in journal order; there a reading that is not
 newer than the previous one, or follows it after more than the point's ``gap``, starts **anew**:
@@ -12,6 +13,7 @@ cut into batches changes nothing: each reading's lane depends only on those befo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +29,7 @@ from collector.model import (
     Times,
     Values,
 )
+from collector.states import Spans, within
 from rules.life import NEVER
 
 FUTURE_MS: Final = 60_000
@@ -114,6 +117,14 @@ class Lanes:
         """The same without no-communication: a gateway speaking for a silent device."""
         self.gap = np.empty(0, np.int64)
         """ms between two readings beyond which they do not belong together."""
+        self._spans: dict[int, Spans] = {}
+        self._partly = np.empty(0, np.bool_)
+
+    def served(self, spans: Mapping[int, Spans]) -> None:
+        """Points whose place is not always in service, and when it is."""
+        self._spans = dict(spans)
+        self._partly = np.zeros(max(spans, default=-1) + 1, np.bool_)
+        self._partly[list(spans)] = True
 
     def grow(self, size: int) -> None:
         """Make room for point ids below ``size``."""
@@ -152,7 +163,19 @@ class Lanes:
         return rows, self._take_late(batch, laggards)
 
     def _usable(self, batch: Batch) -> Rowids | None:
-        """Rows that may enter a lane; None: all. Notes the signs of life on the way."""
+        """Rows that may enter a lane; None: all."""
+        keep = self._sound(batch)
+        if not self._spans:
+            return keep
+        rows = np.arange(len(batch)) if keep is None else keep
+        of = batch.point[rows]
+        idle = (of < len(self._partly)) & self._partly[np.minimum(of, len(self._partly) - 1)]
+        for at in np.flatnonzero(idle).tolist():
+            idle[at] = not within(self._spans[int(of[at])], int(batch.time[rows[at]]))
+        return rows[~idle] if idle.any() else keep
+
+    def _sound(self, batch: Batch) -> Rowids | None:
+        """Rows fit to be judged; None: all. Notes the signs of life on the way."""
         quality, received = batch.quality, batch.segments.received
         plain = int(quality.max()) == Quality.GOOD and bool(np.isfinite(batch.value).all())
         punctual = int(batch.time.max()) <= int(received.min()) + FUTURE_MS

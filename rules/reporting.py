@@ -8,7 +8,7 @@ Built from a registry once per revision; ``rules.silence`` judges by it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from collector.connections import origin_of
 from collector.model import Ids
 from collector.registry import Device, Registry
+from collector.states import Spans, parts
 from rules.kinds.absence import SAYING, TARGETS, Silence
 from rules.life import NEVER
 from rules.ruleset import Rule
@@ -77,17 +78,19 @@ class Reporting:
         self._by_subject = {one.subject: one for one in everybody}
 
     def _group(self, subject: str, site: str) -> Member:
-        """A gateway or bus: all that report through it."""
+        """A gateway or bus: all that report through it. It is missed while one of the places
+        behind it is in service."""
         under = self._under.get(subject, [])
         points = [one.points for one in under]
+        missed = [part for one in under for part in self._missed(one)]
         return Member(
             subject=subject,
             site=site or (under[0].site if under else ""),
             place="",
             parent="",
             points=np.concatenate([np.empty(0, np.int32), *points]),
-            start=min((one.start for one in under), default=0),
-            end=max((one.end for one in under), default=NEVER),
+            start=min((one.start for one in missed), default=0),
+            end=max((one.end for one in missed), default=NEVER),
             interval=min((one.interval for one in under), default=0),
             members=len(under),
         )
@@ -100,10 +103,10 @@ class Reporting:
         target, select = silence_of(rule).target, rule.select
         if target == "device":
             return [
-                one
+                part
                 for one in self.devices
                 if select.takes_place(one.site, one.place.partition("/")[2], registry)
-                and in_service(one.place, registry)
+                for part in self._missed(one)
             ]
         if target == "gateway":
             return [one for one in self.gateways if select.takes_place(one.site, "", registry)]
@@ -112,9 +115,9 @@ class Reporting:
         members: list[Member] = []
         for point in registry.points:
             place = f"{point.site}/{point.place}"
-            if not in_service(place, registry) or not select.takes(point, registry):
+            if not select.takes(point, registry):
                 continue
-            for service in point.services:
+            for service in point.counted():
                 members.append(  # noqa: PERF401 a nested comprehension hides the two levels
                     Member(
                         subject=point.name,
@@ -128,6 +131,11 @@ class Reporting:
                     )
                 )
         return members
+
+    def _missed(self, one: Member) -> list[Member]:
+        """``one`` as far as its place is in service: else nobody misses it."""
+        spans = in_service(one.place, self._registry)
+        return [replace(one, start=low, end=high) for low, high in parts(spans, one.start, one.end)]
 
     def members(self, subject: str) -> int:
         """How many devices an origin stands for."""
@@ -160,9 +168,10 @@ def is_push(source: str) -> bool:
     return not source.startswith((*POLLED, *SPEAKERS.values()))
 
 
-def in_service(place: str, registry: Registry) -> bool:
-    found = registry.places.get(place)
-    return found is not None and found.state == "in-service"
+def in_service(place: str, registry: Registry | None) -> Spans:
+    """When what ``place`` (``site/place``) brings counts."""
+    found = registry.places.get(place) if registry is not None else None
+    return found.in_service if found is not None else ()
 
 
 def _device(device: Device, points: Sequence[int]) -> Member:

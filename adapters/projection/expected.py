@@ -1,7 +1,8 @@
 """How many readings places should have brought, and how many they did, by hour. Pure but for names.
 
 Hours are those of UTC, numbered ``floor(UTC ms / 3600000)``. Expected are, for each raw point of a
-place, the parts of the hour in which a device served it, each over that device's interval.
+place, the parts of the hour in which a device served it and it was in service, each over that
+device's interval.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Roll:
         served = [
             (self.number[f"{point.site}/{point.place}"], one.start, one.end, one.interval)
             for point in raw
-            for one in point.services
+            for one in point.counted()
         ]
         self._place = _ints(row[0] for row in served)
         self._start = _ints(row[1] for row in served)

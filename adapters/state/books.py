@@ -16,6 +16,11 @@ by a week at most: the **horizon**. Books older than it stay as they are, for ev
 older than it, or so near to it that what comes before is needed and gone, is counted and changes
 nothing. A change of the registry reaches back to the first quarter-hour's edge that is left.
 
+What a register showed when its meter was put in or taken out, where the registry states it, is a
+reading of these books at the first or the last millisecond of the service. It is taken in where
+the revision stands in the journal, or at the first tick at which that moment is past, and
+withdrawn when the registry no longer states it.
+
 A quarter-hour is **closed** once the clock of the journal (its ticks) is ``GRACE_MS`` past its
 end. One that is changed after that is counted as re-opened, once for each time that the clock
 moved on in between.
@@ -23,8 +28,9 @@ moved on in between.
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -52,7 +58,7 @@ from collector.accounts.counters import (
 from collector.accounts.standing import NEVER, Standing
 from collector.model import Batch, Entry, Mask, Quality, Revision, Tick
 from collector.ports import Journal
-from collector.registry import COUNTER, PointTable, Registry
+from collector.registry import COUNTER, FOREVER, PointTable, Registry, Service
 from collector.telemetry import Telemetry
 
 GRACE_MS: Final = 5 * 60_000
@@ -70,6 +76,8 @@ SCHEMA: Final = (
     + """
 CREATE TABLE IF NOT EXISTS point (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, zone TEXT NOT NULL, terms TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS stated (
+    point INTEGER, time INTEGER, value REAL NOT NULL, PRIMARY KEY (point, time)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS standing (id INTEGER PRIMARY KEY CHECK (id = 0), data BLOB NOT NULL);
 """
 )
@@ -119,6 +127,9 @@ class Books:
             self._history = SeriesStore(self._file.connection)
             self._standing = Standing()
             self._terms: dict[int, tuple[Terms, ...]] = {}
+            # stated registers, by point and time: all that the registry has, and those to come
+            self._stated_now: dict[tuple[int, int], float] = {}
+            self._due: dict[tuple[int, int], float] = {}
             self._counter: Mask = np.zeros(0, np.bool_)
             self._fresh: list[Rows] = []
             self._fresh_rows = 0
@@ -159,6 +170,8 @@ class Books:
                 self._file.begin()
                 for point in self._learn(*self._parse(entry)):
                     self._recount(point)
+                self._withdraw()
+                self._state(entry.time)
             self._seq = seq
 
     def commit(self, *, whole: bool = False) -> None:  # noqa: ARG002 every commit is whole
@@ -204,11 +217,16 @@ class Books:
         self._counter = table.known & (table.kind == COUNTER)
         self._standing.grow(len(self._counter))
         said = dict[int, tuple[str, str, str]]()
+        wanted: dict[tuple[int, int], float] = {}
         for point in np.flatnonzero(self._counter).tolist():
             of = table.points[point]
-            self._terms[point] = agreed(of.services)
+            self._terms[point] = agreed(of.counted())
+            wanted |= {(point, time): value for time, value in _stated(of.services)}
             zone = registry.sites[of.site].zone
             said[point] = (of.name, zone, f"{RULES} {self._terms[point]!r}")
+        self._stated_now = wanted
+        taken = {row[:2]: row[2] for row in self._run("SELECT point, time, value FROM stated")}
+        self._due = {at: value for at, value in wanted.items() if taken.get(at) != value}
         known = {row[0]: row[1:] for row in self._run("SELECT id, name, zone, terms FROM point")}
         self._file.connection.executemany(
             "INSERT OR REPLACE INTO point VALUES (?, ?, ?, ?)",
@@ -219,6 +237,33 @@ class Books:
             for point, row in said.items()
             if self._standing.seen[point] != NEVER and known.get(point, row)[2] != row[2]
         ]
+
+    def _withdraw(self) -> None:
+        """Registers that the registry no longer states are readings without a value."""
+        taken: list[tuple[int, int]] = self._run("SELECT point, time FROM stated").fetchall()
+        gone = [at for at in taken if at[0] in self._terms and at not in self._stated_now]
+        if gone:
+            self._file.connection.executemany(
+                "DELETE FROM stated WHERE point = ? AND time = ?", gone
+            )
+            self._write_down(dict.fromkeys(gone, math.nan), Quality.NO_VALUE)
+
+    def _state(self, now: int) -> None:
+        """Take in the stated registers whose moment is past at ``now``."""
+        ready = {at: value for at, value in self._due.items() if at[1] <= now}
+        if ready:
+            self._file.begin()
+            self._file.connection.executemany(
+                "INSERT OR REPLACE INTO stated VALUES (?, ?, ?)",
+                [(*at, value) for at, value in ready.items()],
+            )
+            self._write_down(ready, Quality.MANUAL)
+            self._due = {at: value for at, value in self._due.items() if at not in ready}
+
+    def _write_down(self, rows: Mapping[tuple[int, int], float], quality: Quality) -> None:
+        point, time = zip(*rows, strict=True)
+        self._gather(Batch.of(point, time, list(rows.values()), [quality] * len(rows)))
+        self._settle()
 
     def _recount(self, point: int) -> None:
         """The whole account of a point, anew from its history."""
@@ -336,6 +381,8 @@ class Books:
             self._changed = True
             self._file.set("aged", day)
             self._age(day * DAY_MS - self._keep_ms)
+        if self._due:
+            self._state(time)
         self._close(time)
 
     def _age(self, wished: int) -> None:
@@ -374,6 +421,15 @@ class Books:
     def _book(self, quarters: Quarters) -> None:
         """Add to the books; group = point, whose present scale it is in."""
         self._ledger.add(quarters, self._standing.scale[quarters.group])
+
+
+def _stated(services: Sequence[Service]) -> Iterator[tuple[int, float]]:
+    """Time and register of what the registry says of the meters' beginnings and ends."""
+    for one in services:
+        if one.first is not None:
+            yield one.start, one.first
+        if one.last is not None and one.end < FOREVER:
+            yield one.end - 1, one.last
 
 
 __all__ = ["Books", "BooksReader"]

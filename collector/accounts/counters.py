@@ -165,7 +165,7 @@ def terms(service: Service) -> Terms:
 def agreed(services: Iterable[Service]) -> tuple[Terms, ...]:
     """The terms of a point: in order of time; where two services overlap, the later holds."""
     ordered = sorted(services, key=lambda service: service.start)
-    ends = [service.start for service in ordered[1:]] + [FOREVER]
+    ends = [*(service.start for service in ordered[1:]), FOREVER][: len(ordered)]
     return tuple(
         terms(replace(service, end=min(service.end, end)))
         for service, end in zip(ordered, ends, strict=True)
