@@ -410,7 +410,8 @@ class Link:
     def _remember(self, unit: int, block: Block) -> None:
         known = self._answers.setdefault(unit, [])
         if block not in known:
-            known[:] = [one for one in known if _length(one) != _length(block)][-7:] + [block]
+            others = [one for one in known if _length(one) != _length(block)]
+            known[:] = [*others[-7:], block]
 
     async def _step(self, unit: int, block: Block, patience: float) -> Failure | None:
         """Ask ``unit`` for something whose answer is like none that is owed: when *that* comes,

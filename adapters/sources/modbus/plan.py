@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adapters.sources.modbus.codec import Decoder, Field
+from adapters.sources.modbus.lack import NOTHING, Lack, Span
 from collector.model import Ids, Qualities, Values
 from collector.profile import Profile, Register, canonical
 from collector.registry import Device
@@ -43,13 +44,15 @@ def blocks(
     holes: Sequence[tuple[int, int]] = (),
     *,
     alone: bool = False,
+    lack: Lack = NOTHING,
 ) -> tuple[Block, ...]:
     """The fewest blocks, left to right, that keep the bounds. ``holes`` (first and last address)
-    are never read over; ``alone``: what is not one value is not read at once."""
+    are never read over; ``alone``: what is not one value is not read at once; ``lack``: what a
+    device was found to refuse."""
     found: list[Block] = []
-    spans = [(register.function, *register.span) for register in registers]
-    spans += [(part.function, *part.span) for register in registers for part in register.parts]
-    for function, start, end in sorted(spans, key=lambda span: (span[0], span[1], -span[2])):
+    for function, start, end in spans(registers):
+        if lack.has(function, start, end):
+            continue
         if found and found[-1].function == function:
             last = found[-1]
             reach = last.address + last.count
@@ -58,11 +61,19 @@ def blocks(
                 start - reach <= max_gap
                 and max(end, reach) - last.address <= bound
                 and not any(first < start and reach <= after for first, after in holes)
+                and (start < reach or lack.joins(function, reach, start))
             ):
                 found[-1] = Block(function, last.address, max(end, reach) - last.address)
                 continue
         found.append(Block(function, start, end - start))
     return tuple(found)
+
+
+def spans(registers: Sequence[Register]) -> list[Span]:
+    """What must be read whole, left to right: each value, and its parts that lie elsewhere."""
+    found = [(register.function, *register.span) for register in registers]
+    found += [(part.function, *part.span) for register in registers for part in register.parts]
+    return sorted(found, key=lambda span: (span[0], span[1], -span[2]))
 
 
 def requests(profile: Profile) -> tuple[Block, ...]:
@@ -98,28 +109,30 @@ def plan(
     *,
     strict: bool = False,
     without: Collection[Block] = (),
+    lack: Lack = NOTHING,
+    only: Sequence[Block] | None = None,
 ) -> Plan:
     """The plan of ``device``. ``ids`` maps ``site/place/quantity/raw`` to stable ids; what it
-    does not name is not read. ``strict`` reads over no gap (for devices that refuse a read
-    which touches a hole); ``without`` leaves out what the device refused."""
+    does not name is not read. ``strict`` reads over no gap; ``without`` leaves blocks out;
+    ``lack``: what the device was found to refuse; ``only``: just these blocks were read."""
     wanted = [
         (register, ids[name])
         for register in profile.registers
         if not device.quantities or register.quantity in device.quantities
         if (name := f"{device.site}/{device.place}/{register.quantity}/raw") in ids
+        if not any(lack.has(*span) for span in spans([register]))
     ]
-    gap = 0 if strict else profile.max_gap
-    found = [
-        block
-        for block in blocks(
+    found: Sequence[Block] | None = only
+    if found is None:
+        found = blocks(
             [register for register, _ in wanted],
-            gap,
+            0 if strict else profile.max_gap,
             profile.max_block,
             profile.holes,
             alone=profile.alone,
+            lack=lack,
         )
-        if block not in without
-    ]
+        found = [block for block in found if block not in without]
     starts = np.cumsum([0] + [2 * block.count for block in found]).tolist()
     fields: list[Field] = []
     points: list[int] = []

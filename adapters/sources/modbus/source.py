@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from adapters.sources.modbus.address import AddressError, Bus, parse_connection
-from adapters.sources.modbus.bus import BusLoop, Slave
+from adapters.sources.modbus.bus import BusLoop
 from adapters.sources.modbus.carrier import Carrier, Identify
+from adapters.sources.modbus.slave import Slave
 from collector.errors import ConfigurationError, Fault
 from collector.ports import Clock, Intake
 from collector.profile import Profile
@@ -95,9 +96,18 @@ class ModbusSource:
             if bus in self._loops:
                 self._loops[bus][0].replace(slaves)
                 continue
-            phase = round(self._spread * 1000 * (self._opened * GOLDEN % 1.0))
+            phase = self._opened * GOLDEN % 1.0
             self._opened += 1
-            loop = BusLoop(bus, slaves, self._clock, carrier, self._telemetry, self._timeout, phase)
+            loop = BusLoop(
+                bus,
+                slaves,
+                self._clock,
+                carrier,
+                self._telemetry,
+                self._timeout,
+                phase,
+                round(self._spread * 1000),
+            )
             task = asyncio.create_task(self._keep(loop), name=f"{self.name} {bus.origin}")
             self._loops[bus] = (loop, task)
 
@@ -150,7 +160,7 @@ def gather(
                     device.file,
                     device.line,
                     f"device {device.key}: {bus.place} is spoken to in another way elsewhere",
-                    "one framing, baud rate and parity per connection",
+                    "the same framing, baud rate, parity, gap and timeout for all devices of a connection",
                 )
             )
             continue
