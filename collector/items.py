@@ -15,15 +15,15 @@ where the register rolls over.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from collector.quantities import quantities
-from collector.sections import near
+from collector.sections import Section
 from collector.units import UnitError
 
 _IDENTIFIER: Final = re.compile(r"[0-9A-Fa-f]{8}")
+_AS: Final = 'eight hexadecimal digits, as "00010000"'
 _FORMAT: Final = re.compile(r"X+(\.X+)?")
 LONGEST: Final = 16
 """Digits of the longest number: more would not be exact as a float."""
@@ -74,67 +74,49 @@ def parse_format(text: str, *, signed: bool = False) -> Format | None:
     return Format(digits, len(text.partition(".")[2]), signed)
 
 
-KEYS: Final[Mapping[str, type]] = {
-    "quantity": str,
-    "identifier": str,
-    "format": str,
-    "unit": str,
-    "signed": bool,
-    "ratio": bool,
-}
-_REQUIRED: Final = ("quantity", "identifier", "format", "unit")
-Tell = Callable[[str, str, str], None]
-"""Takes a fault: the key it is about (or ""), what is wrong, what to do."""
+def read_items(top: Section) -> tuple[Item, ...]:
+    """The ``[[item]]`` tables of a profile; whatever is wrong is told as its faults."""
+    found: dict[str, Item] = {}
+    for section in top.sections("item"):
+        before = len(section.faults)
+        item = _item(section)
+        section.close()
+        if len(section.faults) > before or item is None:
+            continue
+        if item.quantity in found:
+            section.fault("quantity", f'"{item.quantity}" stands twice', "keep one of them")
+        found[item.quantity] = item
+    return tuple(found.values())
 
 
-def read_item(row: Mapping[str, Any], tell: Tell) -> Item | None:
-    """The item that ``row`` says; None, and every fault told, when it says none."""
-    faults = 0
-
-    def fault(key: str, what: str, todo: str = "") -> None:
-        nonlocal faults
-        faults += 1
-        tell(key, what, todo)
-
-    for key, value in row.items():
-        if key not in KEYS:
-            fault(key, f'unknown key "{key}"', near(key, KEYS))
-        elif not isinstance(value, KEYS[key]):
-            fault(key, f"{key} = {value!r} is not a {KEYS[key].__name__}")
-    for key in _REQUIRED:
-        if key not in row:
-            fault("", f"an [[item]] has no {key}")
-    if faults:
-        return None
-    text = row["identifier"]
-    if not _IDENTIFIER.fullmatch(text):
-        fault("identifier", f'identifier "{text}" is not eight hexadecimal digits', 'as "00010000"')
-    elif "FF" in (text[2:4].upper(), text[4:6].upper(), text[6:8].upper()):
-        todo = "name each value by its own; blocks are found by the program"
-        fault("identifier", f'identifier "{text}" is that of a block', todo)
-    form = parse_format(row["format"], signed=row.get("signed", False))
-    if form is None:
+def _item(section: Section) -> Item | None:
+    name = section.text("quantity", required=True)
+    identifier = section.text("identifier", required=True, pattern=_IDENTIFIER, form=_AS)
+    if "FF" in (identifier[at : at + 2].upper() for at in (2, 4, 6)):
+        todo = "name each value by its own: blocks are found by the program"
+        section.fault("identifier", f'identifier "{identifier}" is that of a block', todo)
+    text = section.text("format", required=True)
+    form = parse_format(text, signed=section.flag("signed"))
+    if text and form is None:
         todo = 'as "XXXXXX.XX": an even number of digits, 16 at most'
-        fault("format", f'format "{row["format"]}" is no number', todo)
-    _check_quantity(row, fault)
-    if faults or form is None:
+        section.fault("format", f'format "{text}" is no number', todo)
+    unit = section.text("unit", required=True)
+    ratio = section.flag("ratio")
+    if not (name and identifier and unit and section.known("quantity", name, quantities())):
         return None
-    ratio = row.get("ratio", False)
-    return Item(row["quantity"], int(text, 16), form, row["unit"], ratio)
-
-
-def _check_quantity(row: Mapping[str, Any], fault: Callable[..., None]) -> None:
-    quantity = quantities().get(row["quantity"])
-    if quantity is None:
-        todo = near(row["quantity"], quantities()) or "see collector/quantities.toml"
-        fault("quantity", f'unknown quantity "{row["quantity"]}"', todo)
-        return
+    quantity = quantities()[name]
     try:
-        factor = quantity.factor(row["unit"])
+        offset = quantity.factor(unit).offset
     except UnitError as error:
-        fault("unit", str(error))
-    else:
-        if quantity.kind == "counter" and factor.offset:
-            fault("unit", "a counter has no offset")
-    if row.get("ratio") and not quantity.scales:
-        fault("ratio", f"{quantity.name} is not behind instrument transformers")
+        section.fault("unit", str(error))
+        return None
+    if quantity.kind == "counter" and offset:
+        section.fault("unit", "a counter has no offset")
+    if ratio and not quantity.scales:
+        section.fault("ratio", f"{quantity.name} is not behind instrument transformers")
+    return None if form is None else Item(name, int(identifier, 16), form, unit, ratio)
+
+
+def resolution(item: Item) -> float:
+    """Canonical units of one step of a counter."""
+    return item.format.step * quantities()[item.quantity].factor(item.unit).scale

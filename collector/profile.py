@@ -17,17 +17,20 @@ One TOML per model in ``adapters/profiles``; text in, ``Profile`` or all faults 
     quantity = "power.active"
     address = 0x0034
     unit = "W"
+    [[item]]                               instead of registers: of DL/T 645 meters, see ``items``
 
 Units are checked and resolved here, so that nothing that reads a meter can fail on one later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from collector import items
 from collector.errors import ConfigurationError, Fault
+from collector.items import Item
 from collector.located import Path, parse
 from collector.quantities import quantities
 from collector.register_map import (
@@ -136,6 +139,13 @@ class Profile:
     doubt_zh: str = ""
     connection: Connection | None = None
     identity: Identity = Identity()
+    items: tuple[Item, ...] = ()
+    """What a DL/T 645 meter is asked for; then it has no registers."""
+
+    @property
+    def protocol(self) -> str:
+        """The first half of a connection's scheme that reads it; "" for one that is pushed."""
+        return "modbus" if self.registers else "dlt645" if self.items else ""
 
 
 def push_profile() -> Profile:
@@ -163,7 +173,10 @@ def parse_profile(text: str, file: str) -> Profile:
         _holes(top),
     )
     rows = MapReader(located, faults, bounds)
-    registers = rows.registers()
+    found = items.read_items(top)
+    registers = () if "item" in top.data else rows.registers()
+    if "item" in top.data and top.has("register"):
+        top.fault("item", "both [[item]] and [[register]] are given", "a file for each protocol")
     profile = Profile(
         name=_text(top, "name"),
         maker=_text(top, "maker"),
@@ -172,9 +185,7 @@ def parse_profile(text: str, file: str) -> Profile:
         label_zh=_text(top, "label_zh"),
         source=_text(top, "source"),
         registers=registers,
-        measured={}
-        if faults
-        else {register.quantity: _measured(register) for register in registers},
+        measured={} if faults else {row.quantity: _measured(row) for row in (*registers, *found)},
         max_gap=bounds.max_gap,
         max_block=bounds.max_block,
         holes=bounds.holes,
@@ -185,6 +196,7 @@ def parse_profile(text: str, file: str) -> Profile:
         doubt_zh=top.text("doubt_zh"),
         connection=_connection(top),
         identity=_identity(top, rows),
+        items=found,
     )
     for key in ("defaults", "part", "register"):
         top.has(key)
@@ -267,8 +279,15 @@ def _letters(section: Section) -> Text:
     return made
 
 
-def _measured(register: Register) -> Measured:
-    quantity = quantities()[register.quantity]
+def _all_measured(registers: Iterable[Register], found: Iterable[Item]) -> dict[str, Measured]:
+    rows: tuple[Register | Item, ...] = (*registers, *found)
+    return {row.quantity: _measured(row) for row in rows}
+
+
+def _measured(row: Register | Item) -> Measured:
+    quantity = quantities()[row.quantity]
     if quantity.kind != "counter":
-        return Measured(ratio=register.ratio)
-    return Measured(resolution(register), modulus(register), register.ratio)
+        return Measured(ratio=row.ratio)
+    if isinstance(row, Item):
+        return Measured(items.resolution(row), row.format.modulus, row.ratio)
+    return Measured(resolution(row), modulus(row), row.ratio)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from collector.connections import Connection, check_connection
+from collector.connections import Connection, check_connection, protocol_of
 from collector.profile import PUSH, Profile
 from collector.quantities import quantities
 from collector.registry import FOREVER, Point, Service, ratio_of
@@ -134,9 +134,14 @@ class _Services:
             section.fault("profile", f'unknown profile "{device.profile}"', todo)
             return ()
         measured = {} if profile is None or device.profile == PUSH else profile.measured
-        if device.connection and (profile is None or not profile.registers):
+        protocol = "" if profile is None else profile.protocol
+        if device.connection and not protocol:
             what = f'profile "{device.profile}" has no registers to poll'
             section.fault("profile", what, "name a gateway that pushes it, or another profile")
+            return ()
+        if (spoken := protocol_of(device.connection)) not in {"", protocol}:
+            what = f'profile "{device.profile}" is of {protocol}, the connection of {spoken}'
+            section.fault("profile", what, "a profile of the protocol by which the meter is read")
             return ()
         if not section.has("quantities"):
             if not measured:

@@ -50,14 +50,14 @@ NO_SUCH: Final = 0x02
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Data behind an identifier, as it came: low byte first. ``number`` of a following frame;
-    0 of the first. ``more``: another one follows."""
+    """Data behind an identifier, as it came: low byte first. ``more``: another frame follows.
+    ``number`` of a following frame; the first has none."""
 
     address: str
     identifier: int
     data: bytes
     more: bool = False
-    number: int = 0
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
