@@ -28,11 +28,19 @@ class Carrier:
     """Gathers polls and states and brings them to ``intake``. One loop; ``run`` is its task."""
 
     def __init__(
-        self, name: str, intake: Intake, origin_ids: Identify, clock: Clock, telemetry: Telemetry
+        self,
+        name: str,
+        intake: Intake,
+        origin_ids: Identify,
+        clock: Clock,
+        telemetry: Telemetry,
+        kind: str = "modbus",
     ) -> None:
         self.wide = False
         """The journal nears its bound: poll less often (law 10)."""
         self._name = name
+        self._kind = kind
+        """Of source: what its metrics are named by."""
         self._intake = intake
         self._origin_ids = origin_ids
         self._clock = clock
@@ -91,9 +99,9 @@ class Carrier:
             await self._intake.deliver(Delivery(None, Urgency.CONTROL, current.entries))
         if current.rows:
             kept = await self._intake.deliver(Delivery(current.batch(), Urgency.POLL))
-            self._telemetry.count("modbus_polls", len(current.sizes), source=self._name)
+            self._telemetry.count(f"{self._kind}_polls", len(current.sizes), source=self._name)
             self._telemetry.count(
-                "modbus_readings" if kept else "modbus_readings_refused",
+                f"{self._kind}_readings" if kept else f"{self._kind}_readings_refused",
                 current.rows,
                 source=self._name,
             )
