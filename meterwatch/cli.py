@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from collector.errors import ConfigurationError, TemporaryError
+from meterwatch.commissioning_commands import commands as commissioning_commands
 from meterwatch.grafana_commands import commands as grafana_commands
 from meterwatch.project_commands import commands as project_commands
 
@@ -164,27 +165,6 @@ def simulate(
 
 
 @app.command()
-def probe(
-    url: Annotated[
-        str,
-        typer.Argument(
-            help="modbus+tcp://HOST:PORT?unit=N, modbus+rtu-tcp://HOST:PORT?unit=N, or"
-            " modbus+serial:///dev/ttyUSB0?unit=N&baud=9600&parity=N; put it in quotes"
-        ),
-    ],
-    profile: Annotated[
-        str | None, typer.Option(help="device model, see profiles; default: try all")
-    ] = None,
-    lang: Lang = Language.en,
-) -> None:
-    """Read one meter once, and say which model fits it."""
-    with _told("modbus"):
-        from meterwatch.probe import run_probe
-
-        raise typer.Exit(run_probe(url, profile, lang.value))
-
-
-@app.command()
 def decode(
     kind: Annotated[str, typer.Argument(help="form of the payloads: mqtt-json")],
     fleet: Annotated[Path, typer.Option(help="fleet folder whose registry applies")],
@@ -288,6 +268,7 @@ def alerts_close(folder: Folder, alert: Alert, who: Who, note: Note) -> None:
     _mark(folder, "close", alert, who, note)
 
 
+app.add_typer(commissioning_commands(_told))
 app.add_typer(grafana_commands(_told), name="grafana")
 app.add_typer(project_commands(_told), name="project")
 
@@ -372,12 +353,20 @@ def import_readings(
 
 @app.command()
 def profiles(
-    search: Annotated[str, typer.Argument(help="part of the label on the meter")] = "",
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="anything that stands on the meter's label, in Latin or Chinese"),
+    ] = None,
+    lang: Lang = Language.en,
 ) -> None:
-    """Device models that can be read."""
-    from meterwatch.inspect import print_profiles
+    """Device models that can be read, found by their label."""
+    from adapters.profiles import load_profiles
+    from meterwatch.profiles_commands import nothing, render
 
-    if not print_profiles(search):
+    lines = render(load_profiles(), words or [], lang.value)
+    for line in lines or [nothing(words or [], lang.value)]:
+        print(line)
+    if not lines:
         raise typer.Exit(3)
 
 
