@@ -185,7 +185,7 @@ def parse_profile(text: str, file: str) -> Profile:
         label_zh=_text(top, "label_zh"),
         source=_text(top, "source"),
         registers=registers,
-        measured={} if faults else {row.quantity: _measured(row) for row in (*registers, *found)},
+        measured={} if faults else _all_measured(registers, found),
         max_gap=bounds.max_gap,
         max_block=bounds.max_block,
         holes=bounds.holes,
