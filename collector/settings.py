@@ -90,7 +90,17 @@ class ModbusSource:
     kind: str = "modbus"
 
 
-SourceSettings = MqttSource | ModbusSource
+@dataclass(frozen=True, slots=True)
+class Dlt645Source:
+    """Polls the DL/T 645 meters of the registry. ``timeout`` of one answer, s; of a terminal on a
+    mobile network 5 to 10."""
+
+    name: str = "dlt645"
+    timeout: float = 2.0
+    kind: str = "dlt645"
+
+
+SourceSettings = MqttSource | ModbusSource | Dlt645Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +256,15 @@ def _modbus(section: Section) -> SourceSettings:
     return ModbusSource(name, section.seconds("timeout", 2, least=0.05, most=60))
 
 
+def _dlt645(section: Section) -> SourceSettings:
+    name = section.id("name", required=False) or "dlt645"
+    return Dlt645Source(name, section.seconds("timeout", 2, least=0.05, most=60))
+
+
 _SOURCES: Final[dict[str, Callable[[Section], SourceSettings]]] = {
     "mqtt": _mqtt,
     "modbus": _modbus,
+    "dlt645": _dlt645,
 }
 
 

@@ -119,9 +119,25 @@ def _modbus(program: Program, one: Any) -> Source:
     return source
 
 
+def _dlt645(program: Program, one: Any) -> Source:
+    dlt645 = imported("adapters.sources.dlt645")
+    source: Source = dlt645.Dlt645Source(
+        one.name,
+        list(program.fleet.registry.devices.values()),
+        program.fleet.profiles,
+        program.table.ids,
+        program.journal.origin_ids,
+        program.clock,
+        program.telemetry,
+        timeout=one.timeout,
+    )
+    return source
+
+
 _SOURCES: Final[Mapping[str, Callable[[Program, Any], Source]]] = {
     "mqtt": _mqtt,
     "modbus": _modbus,
+    "dlt645": _dlt645,
 }
 
 
