@@ -17,28 +17,18 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final, Self
 
 from adapters.sources.modbus.codec import encode
 from adapters.sources.modbus.plan import width
 from collector.profile import Profile, Register, canonical
+from meterwatch.simulator.faults import Gateway, Line, Trouble, spoilt_body, spoilt_wire
+
+__all__ = ["DEVICE_BUSY", "Gateway", "Line", "Meter", "MeterServer", "Trouble", "crc16"]
 
 ILLEGAL_FUNCTION: Final = 1
 ILLEGAL_ADDRESS: Final = 2
 DEVICE_BUSY: Final = 6
-
-
-class Trouble(Enum):
-    """What can be wrong with a simulated meter."""
-
-    DEAD = "never answers"
-    SLOW = "answers after Meter.delay"
-    EXCEPTION = "answers exception Meter.exception"
-    DROPS = "the connection is closed instead of an answer"
-    SHORT = "answers with one register too few"
-    GARBAGE = "answers with bytes that are no frame"
-    WRONG = "values as after Meter.distort"
 
 
 @dataclass(slots=True)
@@ -69,6 +59,8 @@ class Meter:
     """Questions answered with values so far, by function and address."""
     gate: asyncio.Event | None = None
     """With ``SLOW``: the answer waits for this instead of ``delay``."""
+    thinks: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while it is about to answer ``LATE``."""
     _words: dict[tuple[int, int], int] = field(default_factory=dict)
     _at: tuple[int, Trouble | None] | None = None
 
@@ -113,7 +105,8 @@ class MeterServer:
     """One port with slaves behind it. ``async with MeterServer(...) as server: server.port``.
 
     ``now`` is the clock that the meters live by (UTC ms). ``rtu`` frames as a serial converter
-    does; otherwise Modbus TCP. ``stop`` and ``start`` again keep the port.
+    does; otherwise Modbus TCP. With a ``line``, bytes take their time on it, one question after
+    another, whatever the framing. ``stop`` and ``start`` again keep the port.
     """
 
     def __init__(
@@ -124,7 +117,11 @@ class MeterServer:
         rtu: bool = False,
         host: str = "127.0.0.1",
         port: int = 0,
+        line: Line | None = None,
+        gateway: Gateway = Gateway.HONEST,
     ) -> None:
+        self.line = line
+        self.gateway = gateway
         self.meters = {meter.unit: meter for meter in meters}
         self.host = host
         self.port = port
@@ -136,6 +133,9 @@ class MeterServer:
         self._open: list[_Connection] = []
         self._questions: asyncio.Queue[tuple[_Connection, int, bytes]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: tuple[_Connection, int, bytes] | None = None
+        """What a hasty gateway takes for open; and an answer it has left over for it."""
+        self._left_over: bytes | None = None
 
     async def start(self) -> None:
         """Listen; with port 0 on a free one, which ``port`` then names."""
@@ -144,8 +144,8 @@ class MeterServer:
             lambda: _Connection(self), self.host, self.port, reuse_address=True
         )
         self.port = self._server.sockets[0].getsockname()[1]
-        if self.rtu:
-            self._spawn(self._line())
+        if self._serial:
+            self._spawn(self._serve())
 
     async def stop(self) -> None:
         """Stop listening and close every connection."""
@@ -185,15 +185,16 @@ class MeterServer:
     def went(self, connection: _Connection) -> None:
         if connection in self._open:
             self._open.remove(connection)
+        self._asked = self._left_over = None
 
     def question(self, connection: _Connection, number: int, frame: bytes) -> None:
         """``frame`` is unit, function and data. Answered at once where nothing stands in the
         way; on an RTU line one after another."""
-        if self.rtu:
+        if self._serial:
             self._questions.put_nowait((connection, number, frame))
             return
         meter = self.meters.get(frame[0])
-        if meter is not None and meter.trouble is Trouble.SLOW:
+        if meter is not None and meter.trouble in {Trouble.SLOW, Trouble.LATE}:
             self._spawn(self._slowly(meter, connection, number, frame))
         else:
             self._answer(meter, connection, number, frame)
@@ -205,15 +206,62 @@ class MeterServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _line(self) -> None:
+    @property
+    def _serial(self) -> bool:
+        return self.rtu or self.line is not None or self.gateway is Gateway.HASTY
+
+    async def _serve(self) -> None:
         """A serial line: one question at a time."""
         while True:
             connection, number, frame = await self._questions.get()
+            self._asked = connection, number, frame
+            if self._left_over is not None:
+                self._hastily(self._left_over)
+            if self.line is not None:
+                await asyncio.sleep(self.line.seconds(len(frame) + 2) + self.line.turnaround)
             meter = self.meters.get(frame[0])
+            if meter is not None and (meter.trouble is Trouble.LATE or meter.thinks.locked()):
+                meter.asked += 1
+                self._spawn(self._later(meter, self._reply(meter, frame), connection, number))
+                continue
             if meter is not None and meter.trouble is Trouble.SLOW:
                 await self._wait(meter)
             listener = self._open[-1] if self._open else connection
-            self._answer(meter, listener, number, frame)
+            await self._speak(meter, listener, number, frame)
+
+    async def _speak(
+        self, meter: Meter | None, connection: _Connection, number: int, frame: bytes
+    ) -> None:
+        """The answer is what the meter holds when it begins to speak."""
+        if meter is None or meter.trouble is Trouble.DEAD or self.line is None:
+            self._answer(meter, connection, number, frame)
+            return
+        now = self._now()
+        await asyncio.sleep(self.line.seconds(len(self._reply(meter, frame)) + 2))
+        self._answer(meter, connection, number, frame, now)
+
+    async def _later(
+        self, meter: Meter, answer: bytes, connection: _Connection, number: int
+    ) -> None:
+        """Into whatever is going on by then. A meter answers its questions in order."""
+        async with meter.thinks:
+            if meter.trouble is Trouble.LATE:
+                await self._wait(meter)
+        if self.gateway is Gateway.HASTY:
+            self._hastily(answer)
+        elif self.rtu and self._open:
+            self._open[-1].send(0, answer)
+        else:
+            connection.send(number, answer)
+
+    def _hastily(self, answer: bytes) -> None:
+        """The answer to whatever was asked last; when nothing is open, to the next question."""
+        if self._asked is None:
+            self._left_over = answer if self._open else None
+            return
+        connection, number, frame = self._asked
+        self._asked = self._left_over = None
+        connection.send(number, frame[:1] + answer[1:])
 
     async def _slowly(
         self, meter: Meter, connection: _Connection, number: int, frame: bytes
@@ -229,7 +277,12 @@ class MeterServer:
             await asyncio.sleep(meter.delay)
 
     def _answer(
-        self, meter: Meter | None, connection: _Connection, number: int, frame: bytes
+        self,
+        meter: Meter | None,
+        connection: _Connection,
+        number: int,
+        frame: bytes,
+        now: int | None = None,
     ) -> None:
         if meter is None:
             return
@@ -244,19 +297,22 @@ class MeterServer:
         elif trouble is Trouble.EXCEPTION:
             connection.send(number, _refusal(frame, meter.exception))
         else:
-            answer = self._reply(meter, frame)
-            connection.send(number, answer)
+            answer = self._reply(meter, frame, now)
+            if self.gateway is Gateway.HASTY:
+                self._hastily(answer)
+            else:
+                connection.send(number, answer, trouble)
             if answer[1] == frame[1] and not connection.transport.is_closing():
                 meter.answers[frame[1], int.from_bytes(frame[2:4], "big")] += 1
 
-    def _reply(self, meter: Meter, frame: bytes) -> bytes:
+    def _reply(self, meter: Meter, frame: bytes, now: int | None = None) -> bytes:
         unit, function = frame[0], frame[1]
         if function not in {1, 2, 3, 4}:
             return _refusal(frame, ILLEGAL_FUNCTION)
         address, count = struct.unpack_from(">HH", frame, 2)
         if not 1 <= count <= (2000 if function < 3 else 125):
             return _refusal(frame, 3)
-        words = meter.read(function, address, count, self._now())
+        words = meter.read(function, address, count, self._now() if now is None else now)
         if isinstance(words, int):
             return _refusal(frame, words)
         if meter.trouble is Trouble.SHORT:
@@ -292,11 +348,16 @@ class _Connection(asyncio.Protocol):
         else:
             self._tcp_frames()
 
-    def send(self, number: int, body: bytes) -> None:
-        if self._server.rtu:
-            self.transport.write(body + struct.pack("<H", crc16(body)))
-        else:
-            self.transport.write(struct.pack(">HHH", number, 0, len(body)) + body)
+    def send(self, number: int, body: bytes, trouble: Trouble | None = None) -> None:
+        body = spoilt_body(trouble, body)
+        rtu = self._server.rtu
+        wire = (
+            body + struct.pack("<H", crc16(body))
+            if rtu
+            else struct.pack(">HHH", number, 0, len(body)) + body
+        )
+        if wire := spoilt_wire(trouble, wire, checked=rtu):
+            self.transport.write(wire)
 
     def _tcp_frames(self) -> None:
         while len(self._buffer) >= 6:

@@ -99,6 +99,8 @@ CONNECT_S: Final = 5.0
 from the line."""
 SILENCES_BEFORE_RECONNECT: Final = 2
 """TCP: this many timeouts in a row, and the connection may be half open."""
+ASTRAY_BEFORE_RECONNECT: Final = 4
+"""Answers in a row to something else than was asked."""
 TRIES_IN_STEP: Final = 4
 """Questions to find out, at one go, whether a device is in step again."""
 BUFFER: Final = 4096
@@ -125,12 +127,14 @@ class Link:
         """Connections made so far."""
         self._client: Any = None  # AsyncModbusTcpClient | AsyncModbusSerialClient
         self._numbered = bus.framing is Framing.TCP
+        self._hasty = False
+        """It put our question's number on an answer to something else."""
         self._open: Question | None = None
         self._answer: asyncio.Future[Reply] | None = None
         """What the open question waits for; an exception in it: there will be no answer."""
         self._deadline = 0.0
         self._watch: asyncio.TimerHandle | None = None
-        self._silences = 0
+        self._silences = self._astray = 0
         self._now = monotonic
         self._owed = Owed()
         self._answers: dict[int, list[Block]] = {}
@@ -168,7 +172,7 @@ class Link:
         client.ctx.callback_data = self._came
         client.ctx.max_buffer_size = BUFFER
         self._client = client
-        self._silences = 0
+        self._silences = self._astray = 0
         self.connects += 1
         return None
 
@@ -180,7 +184,11 @@ class Link:
             failure = await self._step(unit, block, wait)
             if failure is not None:
                 return failure
-        return await self._ask(unit, block, wait)
+        answer = await self._ask(unit, block, wait)
+        if self._owed and isinstance(answer, bytes) and self._doubtful(unit):
+            failure = await self._confirm(unit, block, wait)
+            return answer if failure is None else failure
+        return answer
 
     async def nudge(self, unit: int, block: Block, patience: float | None = None) -> Failure | None:
         """Is it there? Asks for as little of ``block`` as there is; a refusal is an answer."""
@@ -358,7 +366,8 @@ class Link:
             self._numbered = reply.number != 0  # there are gateways that do not number answers
         if reply.kind is Kind.DATA:
             if self._owed:
-                self._owed.clear(self._key(unit))
+                self._owed.clear(self._key(unit), self._now())
+            self._astray = 0
             self._remember(unit, block)
             return _spread(reply.data, block.count) if block.function in {1, 2} else reply.data
         if reply.kind is Kind.EXCEPTION:
@@ -367,6 +376,10 @@ class Link:
         if reply.kind is Kind.BROKEN:
             return self._drop(What.GARBLED, f"{self.bus.place} answers something else than Modbus")
         self._owed.came(self._key(unit), reply.function, reply.length)
+        self._astray += 1
+        if self._astray >= ASTRAY_BEFORE_RECONNECT:
+            self.close()  # every answer is that to the question before: start anew
+        self._hasty = self._hasty or reply.number != 0
         return Failure(
             What.GARBLED,
             f"unit {reply.unit} answers function {reply.function} with {reply.length} bytes; unit"
@@ -407,6 +420,24 @@ class Link:
     def _alike(self, unit: int, block: Block) -> bool:
         return self._owed.alike(self._key(unit), block.function, _length(block), self._now())
 
+    def _doubtful(self, unit: int) -> bool:
+        """A gateway that numbers its answers rightly needs no doubt."""
+        if self._numbered and not self._hasty:
+            return False
+        return self._owed.doubtful(self._key(unit), self._now())
+
+    async def _confirm(self, unit: int, block: Block, patience: float) -> Failure | None:
+        """Was that the answer to ``block``? Then the next one is that to the next question."""
+        question = next(
+            q
+            for q in self._others(unit, block)
+            if _length(q) != _length(block) and not self._alike(unit, q)
+        )
+        answer = await self._ask(unit, question, patience)
+        if isinstance(answer, bytes) or answer.what in {What.NO_SUCH, What.REFUSED}:
+            return None
+        return answer
+
     def _remember(self, unit: int, block: Block) -> None:
         known = self._answers.setdefault(unit, [])
         if block not in known:
@@ -429,7 +460,7 @@ class Link:
             if isinstance(answer, Failure) and (
                 answer.what in {What.SILENT, What.LOST} or not self.connected
             ):
-                break
+                return answer
         return answer if isinstance(answer, Failure) else None
 
     def _others(self, unit: int, block: Block) -> Iterator[Block]:

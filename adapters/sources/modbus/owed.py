@@ -7,7 +7,10 @@ late ones, comes after them all (a device answers in order) and ends the debt.
 
 ``key`` is whoever answers in order by itself: a unit on a line whose frames say which unit speaks;
 0 for everything behind a gateway, which may put anybody's late answer under the newest number.
-A debt ends after ``KEPT_S``: no answer comes later than that.
+A debt ends after ``KEPT_S``: no answer comes later than that. For ``DOUBT_S`` after a debt ended
+without its answer having come, the answer is *in doubt*: something on the way may have kept it back
+and let others pass. Then an answer counts only when the next question is answered as it should be,
+for a late one would have pushed the right one behind itself.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Final
 
 KEPT_S: Final = 300.0
 """A hundred times the usual timeout: no buffer on the way keeps an answer for so long."""
+DOUBT_S: Final = 60.0
 MOST: Final = 64
 """Debts of one key; beyond it the oldest is forgotten."""
 
@@ -34,9 +38,10 @@ class Owed:
 
     def __init__(self) -> None:
         self._debts: dict[int, list[Debt]] = {}
+        self._doubts: dict[int, float] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._debts)
+        return bool(self._debts or self._doubts)
 
     def add(self, key: int, function: int, length: int, number: int, now: float) -> None:
         """It was asked and not answered."""
@@ -73,9 +78,18 @@ class Owed:
                 self._end(key, debt)
                 return
 
-    def clear(self, key: int) -> None:
-        """It answered something that was owed nobody: everything older is over."""
-        self._debts.pop(key, None)
+    def clear(self, key: int, now: float) -> None:
+        """It answered something that was owed nobody: everything older should be over."""
+        if self._debts.pop(key, None):
+            self._doubts[key] = now + DOUBT_S
+
+    def doubtful(self, key: int, now: float) -> bool:
+        """May a late answer still have been overtaken?"""
+        until = self._doubts.get(key)
+        if until is not None and until <= now:
+            del self._doubts[key]
+            return False
+        return until is not None
 
     def _alive(self, key: int, now: float) -> list[Debt]:
         debts = [debt for debt in self._debts.get(key, ()) if debt.until > now]

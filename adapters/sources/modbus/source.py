@@ -160,7 +160,7 @@ def gather(
                     device.file,
                     device.line,
                     f"device {device.key}: {bus.place} is spoken to in another way elsewhere",
-                    "the same framing, baud rate, parity, gap and timeout for all devices of a connection",
+                    "the same options for all devices of a connection, but for unit",
                 )
             )
             continue
