@@ -19,7 +19,6 @@ from rich.table import Table
 from rich.text import Text
 
 from adapters.journals.sqlite import SqliteJournal
-from adapters.profiles import load_profiles
 from adapters.state.alerts import AlertsReader
 from adapters.stores.archive_reader import ArchiveReader
 from collector.alerts import CLOSED, FIRING, LEVEL_LABELS, RESOLVED, Alert, Level
@@ -325,22 +324,6 @@ def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: 
     finally:
         journal.close()
     return f"{kind}: {found.id}"
-
-
-def print_profiles(search: str) -> bool:
-    """Device models whose name, maker or label holds ``search``; whether there is any."""
-    any_found = False
-    for profile in sorted(load_profiles().values(), key=lambda one: one.name):
-        told = f"{profile.name} {profile.maker} {profile.model} {profile.label} {profile.label_zh}"
-        if search.lower() in told.lower():
-            any_found = True
-            source = [profile.source] if profile.source else []
-            _entry([profile.name], [f"{profile.label} / {profile.label_zh}", *source])
-    if not any_found:
-        Console(highlight=False).print(
-            f'no model is called "{search}"; without a word all are listed'
-        )
-    return any_found
 
 
 def moment(ms: int, zone: ZoneInfo) -> str:

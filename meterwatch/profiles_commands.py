@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from adapters.sources.modbus.plan import requests
-from collector.profile import Connection, Profile
+from collector.profile import Profile
 from collector.quantities import quantities
 
 _WHOLE: Final = 2
@@ -114,12 +114,13 @@ def nothing(typed: Sequence[str], language: str) -> str:
 
 def _about(profile: Profile, words: Mapping[str, str], language: str) -> list[str]:
     lines = [f"{profile.label} / {profile.label_zh}"]
-    if not profile.registers:
+    if not profile.protocol:
         return lines
     lines.append(f"{words['brings']}: {'; '.join(brings(profile, language))}")
-    lines.append(f"{words['connect']}: {_connect(profile.connection, words)}")
-    poll = words["poll"].format(requests=len(requests(profile)), values=len(profile.registers))
-    lines.append(poll)
+    lines.append(f"{words['connect']}: {_connect(profile, words)}")
+    if profile.registers:
+        counts = {"requests": len(requests(profile)), "values": len(profile.registers)}
+        lines.append(words["poll"].format(**counts))
     lines.append(f"{words['source']}: {profile.source}")
     lines.append(words[profile.evidence])
     doubt = profile.doubt_zh if language == "zh" and profile.doubt_zh else profile.doubt
@@ -130,11 +131,16 @@ def _about(profile: Profile, words: Mapping[str, str], language: str) -> list[st
 
 def brings(profile: Profile, language: str) -> list[str]:
     """What it measures, the phases of one quantity together."""
-    labels = (quantities()[one.quantity].label(language) for one in profile.registers)
+    labels = (quantities()[name].label(language) for name in profile.measured)
     return list(dict.fromkeys(_PHASES.sub("", label) for label in labels))
 
 
-def _connect(made: Connection | None, words: Mapping[str, str]) -> str:
+def _connect(profile: Profile, words: Mapping[str, str]) -> str:
+    """What to write as ``connection``, as the device is delivered."""
+    made = profile.connection
+    if profile.protocol == "dlt645":  # 2400 8E1 and the number on the label, whoever made it
+        number = "address=NUMBER&baud=2400&parity=E&stop=1"
+        return f"dlt645+serial:///dev/ttyUSB0?{number} ({words['delivered']}, {words['memory']})"
     if made is None:
         return words["unknown"]
     urls = []

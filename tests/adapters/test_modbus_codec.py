@@ -6,13 +6,22 @@ from __future__ import annotations
 import itertools
 import math
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.sources.modbus.codec import KINDS, Decoder, Field, byte_order, decode_one, encode
+from adapters.sources.modbus.codec import (
+    KINDS,
+    Decoder,
+    Field,
+    byte_order,
+    decode_one,
+    encode,
+    spread,
+)
 from adapters.sources.modbus.plan import Block, blocks, plan, width
 from collector.model import Quality
 from collector.profile import ORDERS, TYPES, Profile, Register, parse_profile
@@ -60,6 +69,9 @@ def words(text: str) -> list[int]:
         ("i32", "CDAB", "FFFEFFFF", -2),
         ("f64", "ABCD", "4009 21FB 5444 2D18", math.pi),
         ("f64", "CDAB", "2D18 5444 21FB 4009", math.pi),
+        ("u48", "ABCD", "010203040506", 0x010203040506),
+        ("u48", "CDAB", "050603040102", 0x010203040506),
+        ("i48", "DCBA", "FEFFFFFFFFFF", -2),
         ("bcd16", "ABCD", "9876", 9876),
         ("bcd32", "DCBA", "78563412", 12345678),
         ("bcd64", "ABCD", "1234567890123456", 1234567890123456),
@@ -78,6 +90,8 @@ def test_decodes_what_is_on_the_wire(kind: str, order: str, wire: str, number: f
         ("i16", "7FFF"),
         ("i16", "8000"),
         ("i32", "7FFFFFFF"),
+        ("u48", "FFFFFFFFFFFF"),
+        ("i48", "800000000000"),
         ("i64", "7FFFFFFFFFFFFFFF"),
         ("f32", "7FC00000"),
         ("f32", "FFFFFFFF"),
@@ -173,6 +187,98 @@ def test_any_bytes_decode_to_something_finite_or_to_no_value(raw: bytes, order: 
     values, qualities = Decoder(fields, 26).decode(raw)
     assert ((qualities == Quality.NO_VALUE) == np.isnan(values)).all()
     assert np.isfinite(values[qualities == Quality.GOOD]).all()
+
+
+@pytest.mark.parametrize(
+    ("bit", "bits", "wire", "number"),
+    [(0, 8, "5A5C", 0x5C), (8, 8, "5A5C", 0x5A), (4, 3, "0070", 7), (15, 1, "8000", 1)],
+)
+def test_bits_of_a_register_are_a_number(bit: int, bits: int, wire: str, number: int) -> None:
+    one = register("bit", bit=bit, bits=bits)
+    assert decode_one(one, words(wire)) == number
+    assert decode_one(one, encode(one, number)) == number
+
+
+def part(address: int, kind: str, **more: object) -> Register:
+    return Register("", 3, address, kind, "1", **more)  # type: ignore[arg-type]
+
+
+def read_whole(one: Register, wire: dict[int, tuple[int, ...]]) -> tuple[float, int]:
+    """What a register with parts gives, of the words at each address."""
+    held = {at + n: word for at, several in wire.items() for n, word in enumerate(several)}
+    size = max(held) + 1
+    raw = struct.pack(f">{size}H", *(held.get(n, 0xA5A5) for n in range(size)))
+    field = Field(one, 2 * one.address, parts=tuple(2 * p.address for p in one.parts))
+    values, qualities = Decoder([field], len(raw)).decode(raw)
+    return float(values[0]), int(qualities[0])
+
+
+FRACTION = part(2, "f32", order="CDAB")
+PT, CT = part(4, "u16", scale=0.1), part(5, "u16")
+TENS = part(6, "i16")
+WHOLE = replace(register("i32", "CDAB"), plus=FRACTION)
+SCALED = replace(register("u32"), times=(PT, CT))
+MANTISSA = replace(register("i32"), ten_to=TENS)
+
+
+@pytest.mark.parametrize(
+    ("one", "wire", "number"),
+    [
+        # an ultrasonic heat meter's total: 20 000 001 and 0.75, low words first
+        (WHOLE, {0: (0x2D01, 0x0131), 2: (0x0000, 0x3F40)}, 20000001.75),
+        (SCALED, {0: (0x000F, 0x4240), 4: (1000, 60)}, 1000000 * 100.0 * 60),
+        (MANTISSA, {0: (0x0001, 0x86A1), 6: (0xFFFD,)}, 100.001),
+        (MANTISSA, {0: (0xFFFF, 0xFFFF), 6: (3,)}, -1000.0),
+    ],
+)
+def test_a_value_is_put_together_of_its_parts(
+    one: Register, wire: dict[int, tuple[int, ...]], number: float
+) -> None:
+    assert read_whole(one, wire) == (number, Quality.GOOD)
+
+
+@pytest.mark.parametrize(
+    ("one", "wire"),
+    [
+        (WHOLE, {0: (0x2D01, 0x0131), 2: (0x0000, 0x7FC0)}),  # the fraction is no number
+        (WHOLE, {0: (0xFFFF, 0x7FFF), 2: (0x0000, 0x3F40)}),  # the whole is none
+        (SCALED, {0: (0, 5), 4: (0, 60)}),  # a ratio of 0 would make a reading of 0
+        (SCALED, {0: (0, 5), 4: (1000, 0xFFFF)}),  # a ratio that was never set
+        (MANTISSA, {0: (0, 5), 6: (0x8000,)}),  # an exponent that says "none"
+        (MANTISSA, {0: (0, 5), 6: (300,)}),  # no exponent but a wrong map
+    ],
+)
+def test_a_part_without_a_value_leaves_none(
+    one: Register, wire: dict[int, tuple[int, ...]]
+) -> None:
+    value, quality = read_whole(one, wire)
+    assert math.isnan(value)
+    assert quality == Quality.NO_VALUE
+
+
+def test_a_ratio_that_many_values_share_is_decoded_once() -> None:
+    fields = [Field(SCALED, 0, parts=(8, 10)), Field(replace(SCALED, address=2), 4, parts=(8, 10))]
+    raw = struct.pack(">IIHH", 7, 9, 10, 3)
+    assert Decoder(fields, len(raw)).decode(raw)[0].tolist() == [21.0, 27.0]
+
+
+@given(
+    st.integers(0, 2**31 - 2),
+    st.integers(0, 99),
+    st.integers(1, 400),
+    st.integers(-6, 6),
+)
+def test_a_simulated_meter_keeps_a_number_as_its_parts_do(
+    whole: int, hundredths: int, ratio: int, exponent: int
+) -> None:
+    for one, held in ((WHOLE, {}), (SCALED, {CT: float(ratio)}), (MANTISSA, {TENS: exponent})):
+        number = whole * math.prod(held.values() if one is SCALED else (1,))
+        number = number / 10 if one is SCALED else number  # PT 1, kept in tenths
+        if one is MANTISSA:
+            number = float(whole) * 10.0**exponent
+        number += hundredths / 100 if one is WHOLE else 0
+        kept = {p.address: encode(p, raw) for p, raw in spread(one, number, held)}
+        assert read_whole(one, kept)[0] == pytest.approx(number, rel=1e-9, abs=1e-7)
 
 
 def test_counters_wrap_as_registers_do() -> None:
