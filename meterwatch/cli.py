@@ -315,10 +315,17 @@ def replay(
         print_replay(folder, start, end, lang.value)
 
 
+WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".et")
+"""What people call a spreadsheet; all but the first two are refused with what to do."""
+
+
 @app.command("export")
 def export_readings(
     folder: Folder,
-    out: Annotated[Path, typer.Option(help="CSV file to write")],
+    file: Annotated[
+        Path | None, typer.Argument(help="registry.xlsx: the registry as a spreadsheet")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write readings to")] = None,
     point: Annotated[
         list[str] | None, typer.Option(help="point name or its beginning; default: all")
     ] = None,
@@ -328,23 +335,53 @@ def export_readings(
     end: Annotated[
         str | None, typer.Option(help="likewise; the first moment that is not meant")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="write over a spreadsheet that is there")
+    ] = False,
 ) -> None:
-    """Readings as CSV: point, time, value, quality."""
-    from meterwatch.transfer import export_csv
+    """Readings as CSV, or the registry as a spreadsheet.
 
-    with _told():
-        print(export_csv(folder, out, point or [], start, end))
+    --out FILE.csv: point, time, value, quality. FILE.xlsx: sites, lines, places, gateways, devices.
+    """
+    if (file is None) == (out is None):
+        raise typer.BadParameter("give either --out FILE.csv, or FILE.xlsx for the registry")
+    if file is not None and file.suffix.lower() != ".xlsx":
+        raise typer.BadParameter(f"{file}: the registry is written as .xlsx; readings with --out")
+    with _told("xlsx"):
+        if file is not None:
+            from meterwatch.registry.exchange import export_registry
+
+            print(export_registry(folder, file, overwrite=replace))
+        elif out is not None:
+            from meterwatch.transfer import export_csv
+
+            print(export_csv(folder, out, point or [], start, end))
 
 
 @app.command("import")
 def import_readings(
     folder: Folder,
-    file: Annotated[Path, typer.Argument(help="CSV with the columns point,time,value[,quality]")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="CSV with the columns point,time,value[,quality], or registry.xlsx"),
+    ],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="of a registry: over files that are there")
+    ] = False,
 ) -> None:
-    """Readings from a CSV file; bad lines are named.
+    """Readings from a CSV file, or the registry from a spreadsheet.
 
-    The good lines are taken in, and judged like any data that comes late.
+    Of readings bad lines are named; the good ones are taken in, and judged like any data that
+    comes late. Of a spreadsheet each fault is named by its cell, and nothing is written while
+    there is one.
     """
+    if file.suffix.lower() in WORKBOOKS:
+        with _told("xlsx"):
+            from meterwatch.registry.exchange import import_registry
+
+            for line in import_registry(folder, file, overwrite=replace):
+                print(line)
+        return
     from meterwatch.transfer import import_csv
 
     with _told():

@@ -92,6 +92,26 @@ def read_files(folder: Path) -> FleetFiles:
     return FleetFiles(folder, settings, registry, rules, profiles)
 
 
+def registry_texts(folder: Path) -> dict[str, str]:
+    """The registry's files alone, by name; none if there are none yet."""
+    faults: list[Fault] = []
+    texts = _texts(folder / "registry", faults)
+    if faults:
+        raise ConfigurationError(faults)
+    return texts
+
+
+def profiles_of(folder: Path) -> dict[str, Profile]:
+    """The device models that this folder may name: the shipped ones and its own."""
+    faults: list[Fault] = []
+    own = _texts(folder / "profiles", faults)
+    if faults:
+        raise ConfigurationError(faults)
+    return _profiles(
+        {PROFILES + name: text for name, text in (shipped("adapters.profiles") | own).items()}
+    )
+
+
 def parse(files: FleetFiles) -> Fleet:
     """What the files mean, or every fault in any of them, sorted by file and line."""
     try:
