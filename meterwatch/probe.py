@@ -196,8 +196,8 @@ def _judged(one: Tried) -> Attempt:
         failure="; ".join(reading.refused),
     )
     long = long_numbers(profile)
-    if verdict is Verdict.PLAUSIBLE or not long:
-        return attempt
+    if not long or (verdict is Verdict.PLAUSIBLE and len(one.samples) == 1):
+        return attempt  # over time whole numbers may yet jump as only misread ones do
     choice = _chosen(one, long)
     if verdict is Verdict.UNDECIDED and len(choice.turns) > 1:
         return replace(attempt, unclear=tuple(named(profile, turn) for turn in choice.turns))

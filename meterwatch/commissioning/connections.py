@@ -1,14 +1,15 @@
 """Which exchange of wires would explain the angles that a meter shows? Pure.
 
 The measuring element of phase k gets the voltage of k and, when all is well, the current of k.
-With the current of j it sees 120 degrees more for each step from k to j; with a current
-transformer the wrong way round, 180 more. What is left when that is taken off must be angles
-that loads have, and loads of one installation have about the same. Every exchange of currents and
-every reversal is tried (48 of them) and scored by how much had to go wrong and how unlike the
-loads would then be.
+With the current of j it sees 120 degrees more for each step from k to j; with the voltage of j as
+much less; with a current transformer the wrong way round, 180 more. What is left when that is
+taken off must be angles that loads have, and loads of one installation have about the same. Every
+exchange of currents, every exchange of two voltages and every reversal is tried (72 of them) and
+scored by how much had to go wrong and how unlike the loads would then be.
 
-Voltage leads that are exchanged look like currents that are: only what belongs together can be
-seen, so a cause says which pairs are crossed and not on which side.
+The supply's phases are supposed to follow each other L1, L2, L3. Where they do not (a meter that
+is connected rightly works all the same), exchanged currents look like exchanged voltages and the
+other way round. A shift of all three is the same on either side.
 """
 
 from __future__ import annotations
@@ -29,17 +30,19 @@ MARGIN: Final = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """``gets`` names for each element the phase whose current it gets; ``reversed`` the elements
-    whose current flows backwards. ``spread``: how unlike the loads then are, degrees."""
+    """``gets`` names for each element the phase whose current (with ``voltages``: whose voltage)
+    it gets; ``reversed`` the elements whose current flows backwards. ``spread``: how unlike the
+    loads then are, degrees."""
 
     gets: Mapping[int, int]
     reversed: tuple[int, ...]
     score: float
     spread: float
+    voltages: bool = False
 
     @property
     def crossed(self) -> tuple[int, ...]:
-        """The elements with another phase's current."""
+        """The elements with another phase's current or voltage."""
         return tuple(element for element, phase in self.gets.items() if element != phase)
 
 
@@ -49,15 +52,17 @@ def causes(angles: Mapping[int, Sequence[float]]) -> list[Cause]:
     without ``crossed`` and ``reversed``."""
     elements = sorted(angles)
     found: list[Cause] = []
-    for phases in permutations(elements):
+    for phases, voltages in product(permutations(elements), (False, True)):
+        gets = dict(zip(elements, phases, strict=True))
+        if voltages and sum(element != phase for element, phase in gets.items()) != 2:
+            continue  # nothing exchanged, or all shifted: the same as with currents
         for signs in product((False, True), repeat=len(elements)):
-            spread = _spread(elements, phases, signs, angles)
+            spread = _spread(elements, phases, signs, angles, -1 if voltages else 1)
             if spread is None:
                 continue
             turned = tuple(e for e, sign in zip(elements, signs, strict=True) if sign)
-            gets = dict(zip(elements, phases, strict=True))
             score = _effort(gets, turned) + spread / SPREAD_PER_FAULT
-            found.append(Cause(gets, turned, score, spread))
+            found.append(Cause(gets, turned, score, spread, voltages))
     found.sort(key=lambda cause: cause.score)
     return [cause for cause in found if cause.score < found[0].score + MARGIN]
 
@@ -76,11 +81,12 @@ def _spread(
     phases: Sequence[int],
     signs: Sequence[bool],
     angles: Mapping[int, Sequence[float]],
+    side: int,
 ) -> float | None:
     """The least difference between the loads' angles, None where one cannot be a load's."""
     options: list[list[float]] = []
     for element, phase, sign in zip(elements, phases, signs, strict=True):
-        shift = 120.0 * (phase - element) + (180.0 if sign else 0.0)
+        shift = side * 120.0 * (phase - element) + (180.0 if sign else 0.0)
         loads = [wrapped(angle - shift) for angle in angles[element]]
         loads = [load for load in loads if LOAD_ANGLES[0] <= load <= LOAD_ANGLES[1]]
         if not loads:

@@ -32,6 +32,8 @@ class Phase:
     apparent: float
     factor: float
     negative: float
+    magnitude: float
+    """Mean of the power without its sign."""
 
     @property
     def cosine(self) -> float:
@@ -95,6 +97,7 @@ def _phase(samples: Sequence[Values], number: int) -> Phase:
         apparent,
         _mean(factor),
         sum(value < 0 for value in power) / len(power) if power else NAN,
+        _mean([abs(value) for value in power]),
     )
 
 

@@ -8,7 +8,7 @@ cannot be told, each with the numbers it was seen by. Three levels, and the line
 - NOTE: cannot be told, and what would make it possible.
 
 A power below zero is a fault only where somebody said that nothing feeds in. Phases that carry
-too little are not judged. Exchanged voltage leads and exchanged current leads look alike.
+too little are not judged.
 """
 
 from __future__ import annotations
@@ -160,7 +160,9 @@ def _currents(elements: Sequence[Phase], installed: Installed) -> list[Finding]:
     none = [
         p
         for p in known
-        if p.amps <= NO_AMPS * most and p.amps / installed.current_ratio < LEAST_AMPS / 2
+        if not p.volts < VOLTS[0] * installed.voltage_ratio * 0.5
+        and p.amps <= NO_AMPS * most
+        and p.amps / installed.current_ratio < LEAST_AMPS / 2
     ]
     if installed.three_wire:  # two elements: the middle phase has no transformer
         none = [phase for phase in none if phase.number != 2]
@@ -180,9 +182,9 @@ def _quotient(phase: Phase) -> float:
     """The power shown over the power that U, I and power factor make; NaN where not known. A
     meter without factors still cannot show more power than U x I."""
     if phase.factor >= LEAST_FACTOR:
-        return abs(phase.power) / (phase.apparent * phase.factor)
+        return phase.magnitude / (phase.apparent * phase.factor)
     if math.isnan(phase.factor) and abs(phase.cosine) > 1:
-        return abs(phase.cosine)
+        return phase.magnitude / phase.apparent
     return NAN
 
 
@@ -227,7 +229,7 @@ def _elsewhere(loaded: Sequence[Phase]) -> tuple[int, ...] | None:
     expected = [phase.apparent * phase.factor for phase in loaded]
     for order in permutations(range(len(loaded))):
         if all(
-            abs(abs(loaded[k].power) / expected[j] - 1) <= POWER_TOLERANCE
+            abs(loaded[k].magnitude / expected[j] - 1) <= POWER_TOLERANCE
             for k, j in enumerate(order)
         ):
             return tuple(loaded[j].number for j in order)

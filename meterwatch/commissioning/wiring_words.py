@@ -15,6 +15,10 @@ from meterwatch.commissioning.finding_words import EN, ZH
 from meterwatch.commissioning.findings import Check, Finding, Kind, Level
 
 _PHASES: Final = {"en": ("L1", "L2", "L3"), "zh": ("A相", "B相", "C相")}
+_SIDES: Final = {
+    "en": ("the current leads", "the voltage leads"),
+    "zh": ("电流线", "电压线"),
+}
 
 CHECKS: Final[dict[Check, tuple[str, str]]] = {
     Check.VOLTAGE: ("Voltages", "电压"),
@@ -86,10 +90,11 @@ def _cause(cause: Cause, lang: str) -> str:
     crossed = [phase_name(n, lang) for n in cause.crossed]
     turned = [phase_name(n, lang) for n in cause.reversed]
     if len(crossed) == 2:
+        side = _SIDES[lang][cause.voltages]
         parts.append(
-            f"{crossed[0]}与{crossed[1]}的电流线（或电压线）对调"
+            f"{crossed[0]}与{crossed[1]}的{side}对调"
             if lang == "zh"
-            else f"{crossed[0]} and {crossed[1]} are crossed (current or voltage leads)"
+            else f"{side} of {crossed[0]} and {crossed[1]} are exchanged"
         )
     elif crossed:
         gets = [
@@ -97,9 +102,9 @@ def _cause(cause: Cause, lang: str) -> str:
             for element, of in cause.gets.items()
         ]
         parts.append(
-            f"三相电流错位一相（{'，'.join(gets)}）"
+            f"三相电流（或电压）错位一相（{'，'.join(gets)}）"
             if lang == "zh"
-            else f"the currents are shifted by one phase ({', '.join(gets)})"
+            else f"the currents (or the voltages) are shifted by one phase ({', '.join(gets)})"
         )
     if turned:
         parts.append(

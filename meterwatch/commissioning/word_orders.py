@@ -24,8 +24,9 @@ from typing import Final
 from collector.profile import ORDERS, TYPES, Profile, Register
 from collector.quantities import quantities
 from meterwatch.commissioning.plausible import (
+    HERTZ,
     PHASE_VOLTAGES,
-    UNCONNECTED,
+    VOLTS,
     Objection,
     Value,
     Verdict,
@@ -175,9 +176,14 @@ def _weigh(
 
 
 def _tells(value: Value) -> bool:
-    if not value.given or value.value < UNCONNECTED:
+    """Voltages of higher grids are possible and tell nothing: there are so many of them that the
+    bytes of a low one may well look like one."""
+    if not value.given:
         return False
-    return value.quantity == "frequency" or value.quantity in PHASE_VOLTAGES
+    low, high = HERTZ if value.quantity == "frequency" else VOLTS
+    return (value.quantity == "frequency" or value.quantity in PHASE_VOLTAGES) and (
+        low <= value.value <= high
+    )
 
 
 def _unusual(values: Iterable[Value]) -> Iterable[Objection]:
