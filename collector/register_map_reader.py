@@ -184,7 +184,7 @@ class MapReader:
         if register.type not in TYPES or any(p.type not in TYPES for p in register.parts):
             return
         start, end = register.span
-        if end - start > self._bounds.max_block:
+        if register.parts and end - start > self._bounds.max_block:
             what = f"takes {end - start} registers, max_block is {self._bounds.max_block}"
             self._fault(where, what, "read in two it would be of two moments: raise max_block")
         plus = register.plus
@@ -245,7 +245,11 @@ def _oddities(register: Register, bounds: Bounds) -> Iterator[tuple[str, str, st
     if not (register.bit >= 0 and 1 <= register.bits <= (1 if coil else 16) - register.bit):
         several = f"bits {register.bit} to {register.bit + register.bits - 1} are"
         told = several if register.bits > 1 else f"bit {register.bit} is"
-        yield "bit", f"{told} not in a {'coil' if coil else 'register'}", ""
+        yield (
+            "bits" if register.bits > 1 else "bit",
+            f"{told} not in a {'coil' if coil else 'register'}",
+            "",
+        )
     if not math.isfinite(register.scale) or register.scale == 0:
         yield "scale", f"scale {register.scale} loses every value", ""
     if register.modulus < 0 or register.modulus != int(register.modulus):
