@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns import kill, project, sync
+from tests.campaigns import field, kill, project, sync
 
 CAMPAIGNS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
+    "field": lambda _, seed: field.campaign(seed, 10, field.FULL),
     "kill": lambda folder, seed: kill.campaign(folder, seed, kills=30, messages=60_000),
     "project": lambda folder, seed: project.campaign(folder, seed, project.FULL),
     "sync": lambda folder, seed: sync.campaign(folder, seed, messages=300),

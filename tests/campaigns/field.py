@@ -19,7 +19,7 @@ import contextlib
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -326,7 +326,7 @@ async def _troubles(
         done[kind if isinstance(kind, str) else kind.name.lower()] += 1
 
 
-def campaign(seed: int, minutes: int, size: Size) -> Mapping[str, Any]:
+def campaign(seed: int, minutes: int, size: Size) -> dict[str, Any]:
     return {
         "line": line(seed, minutes, from_start=False),
         "line_dead_from_start": line(seed, minutes, from_start=True),

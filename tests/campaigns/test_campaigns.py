@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import kill, project, sync
+from tests.campaigns import field, kill, project, sync
+
+
+def test_meters_in_the_field_miss_nothing_and_nothing_wrong_is_kept() -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    figures = field.campaign(seed, 10, field.SMALL)
+    assert figures["line"]["missed"] == 0
+    assert figures["hour"]["failures"]["garbled"] > 0
 
 
 def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ TIGHT: Final = 0.5
 """Of a line's time: from here on it is counted who needs how much of it."""
 SPARE: Final = 1.03
 """An overloaded line is given this much more than it needs."""
+WHOLE_EVERY: Final = 4
+"""So many failures, and a whole block is asked for instead of a register."""
 WIDER: Final = 4
 """By this much intervals widen while the journal nears its bound."""
 IDLE_MS: Final = 3_600_000
@@ -181,13 +183,18 @@ class BusLoop:
         return Turn(None, min(soonest, max(now + 1, at + DEAD_WAITS_MS)))
 
     def _question(self, slave: Slave, room: float) -> Turn | None:
-        """The best question to ``slave`` that can be waited for in ``room`` ms."""
+        """The best question to ``slave`` that can be waited for in ``room`` ms. A short one: its
+        late answer looks like nobody's reading. There are devices that answer whole blocks only,
+        so where there is time they are asked one now and then."""
         block = slave.plan.blocks[0]
-        if room >= min(self._timeout, self._honest(short_one=False)):
-            return Turn(slave, 0, block, min(room, self._timeout) / 1000)
-        if room >= self._honest(short_one=True):
-            return Turn(slave, 0, short(block), room / 1000)
-        return None
+        if slave.failures % WHOLE_EVERY == WHOLE_EVERY - 1 and self._load < TIGHT:
+            known = self._honest(short_one=False)
+        else:
+            block = short(block)
+            known = self._honest(short_one=True)
+        if room < known:
+            return None
+        return Turn(slave, 0, block, min(room, self._timeout) / 1000)
 
     def _learn(self, now: int) -> Turn | None:
         """On a tight line: how fast is a slave at its fastest? Asked once, while all are well."""
@@ -204,6 +211,8 @@ class BusLoop:
 
     def _honest(self, *, short_one: bool) -> float:
         """How long anybody on this bus may take to answer, ms, as far as it is known."""
+        if short_one and not any(slave.pace.short for slave in self.slaves):
+            short_one = False  # a whole block cannot be answered faster
         known = [
             found
             for slave in self.slaves

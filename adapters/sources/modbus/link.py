@@ -127,8 +127,8 @@ class Link:
         """Connections made so far."""
         self._client: Any = None  # AsyncModbusTcpClient | AsyncModbusSerialClient
         self._numbered = bus.framing is Framing.TCP
-        self._hasty = False
-        """It put our question's number on an answer to something else."""
+        self._honest = False
+        """Its late answers come under their own numbers, and nothing else came under ours."""
         self._open: Question | None = None
         self._answer: asyncio.Future[Reply] | None = None
         """What the open question waits for; an exception in it: there will be no answer."""
@@ -185,7 +185,7 @@ class Link:
             if failure is not None:
                 return failure
         answer = await self._ask(unit, block, wait)
-        if self._owed and isinstance(answer, bytes) and self._doubtful(unit):
+        if self._owed and isinstance(answer, bytes) and self._doubtful(unit, block):
             failure = await self._confirm(unit, block, wait)
             return answer if failure is None else failure
         return answer
@@ -355,7 +355,7 @@ class Link:
             return
         key = self._key(reply.unit)
         if reply.number:
-            self._owed.numbered(key, reply.number)
+            self._honest = self._owed.numbered(key, reply.number) or self._honest
         elif reply.function & 0x80:
             self._owed.exception(key, reply.function & 0x7F, self._now())
         elif not self._owed.came(key, reply.function, reply.length):
@@ -379,7 +379,7 @@ class Link:
         self._astray += 1
         if self._astray >= ASTRAY_BEFORE_RECONNECT:
             self.close()  # every answer is that to the question before: start anew
-        self._hasty = self._hasty or reply.number != 0
+        self._honest = False
         return Failure(
             What.GARBLED,
             f"unit {reply.unit} answers function {reply.function} with {reply.length} bytes; unit"
@@ -420,11 +420,12 @@ class Link:
     def _alike(self, unit: int, block: Block) -> bool:
         return self._owed.alike(self._key(unit), block.function, _length(block), self._now())
 
-    def _doubtful(self, unit: int) -> bool:
-        """A gateway that numbers its answers rightly needs no doubt."""
-        if self._numbered and not self._hasty:
+    def _doubtful(self, unit: int, block: Block) -> bool:
+        """A gateway that was seen to say which question a late answer is to needs no doubt."""
+        if self._numbered and self._honest:
             return False
-        return self._owed.doubtful(self._key(unit), self._now())
+        key = self._key(unit)
+        return self._owed.doubtful(key, block.function, _length(block), self._now())
 
     async def _confirm(self, unit: int, block: Block, patience: float) -> Failure | None:
         """Was that the answer to ``block``? Then the next one is that to the next question."""

@@ -38,7 +38,7 @@ class Owed:
 
     def __init__(self) -> None:
         self._debts: dict[int, list[Debt]] = {}
-        self._doubts: dict[int, float] = {}
+        self._doubts: dict[tuple[int, int, int], float] = {}
 
     def __bool__(self) -> bool:
         return bool(self._debts or self._doubts)
@@ -71,23 +71,24 @@ class Owed:
                 return True
         return False
 
-    def numbered(self, key: int, number: int) -> None:
-        """The late answer to question ``number`` came, and said so."""
+    def numbered(self, key: int, number: int) -> bool:
+        """The late answer to question ``number`` came, and said so; whether it was owed."""
         for debt in self._debts.get(key, ()):
             if debt.number == number:
                 self._end(key, debt)
-                return
+                return True
+        return False
 
     def clear(self, key: int, now: float) -> None:
         """It answered something that was owed nobody: everything older should be over."""
-        if self._debts.pop(key, None):
-            self._doubts[key] = now + DOUBT_S
+        for debt in self._debts.pop(key, ()):
+            self._doubts[key, debt.function, debt.length] = now + DOUBT_S
 
-    def doubtful(self, key: int, now: float) -> bool:
-        """May a late answer still have been overtaken?"""
-        until = self._doubts.get(key)
+    def doubtful(self, key: int, function: int, length: int, now: float) -> bool:
+        """May such a late answer still have been overtaken?"""
+        until = self._doubts.get((key, function, length))
         if until is not None and until <= now:
-            del self._doubts[key]
+            del self._doubts[key, function, length]
             return False
         return until is not None
 
