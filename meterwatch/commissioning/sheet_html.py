@@ -16,6 +16,7 @@ from meterwatch.commissioning.findings import Check, Diagnosis, Level
 from meterwatch.commissioning.sheet import Outcome, Proposal, Sheet
 from meterwatch.commissioning.sheet_style import STYLE
 from meterwatch.commissioning.sheet_words import (
+    aligned,
     head,
     misfit,
     other_values,
@@ -73,8 +74,10 @@ def _header(sheet: Sheet, language: str) -> str:
 
 
 def _meta(sheet: Sheet, language: str) -> str:
+    wide = word("connection", language)
     cells = "".join(
-        f"<div><dt>{escape(title)}</dt><dd>{escape(text) or '&nbsp;'}</dd></div>"
+        f"<div{' class=wide' if title == wide else ''}><dt>{escape(title)}</dt>"
+        f"<dd>{escape(text) or '&nbsp;'}</dd></div>"
         for title, text in head(sheet, language)
     )
     return f'<dl class="meta">{cells}</dl>'
@@ -85,7 +88,10 @@ def _compared(sheet: Sheet, language: str) -> str:
     if not sheet.compared:
         return f'<section>{title}<p class="none">{word("display_none", language)}</p></section>'
     names = ("quantity", "on_display", "in_system", "primary", "verdict")
-    titles = "".join(f"<th>{word(name, language)}</th>" for name in names)
+    titles = "".join(
+        f"<th{'' if name in {'quantity', 'verdict'} else ' class=n'}>{word(name, language)}</th>"
+        for name in names
+    )
     rows = []
     for one in sheet.compared:
         state = _OUTCOME[one.outcome]
@@ -111,15 +117,14 @@ def _values(sheet: Sheet, language: str) -> str:
         total = f"<th class=n>{word('total', language)}</th>"
         parts.append(f"<table><tr><th>{word('quantity', language)}</th>{titles}{total}</tr>")
         for label, unit, numbers in table:
-            cells = "".join(f"<td class=n>{shown(number)}</td>" for number in numbers)
+            cells = "".join(f"<td class=n>{aligned(number, unit)}</td>" for number in numbers)
             name = f"{label} <small>{unit}</small>" if unit != "1" else label
             parts.append(f"<tr><td>{name}</td>{cells}</tr>")
         parts.append("</table>")
     parts.append('<dl class="more">')
     for value in other_values(sheet):
         label = quantities()[value.quantity].label(language)
-        number = value.value if value.given else math.nan
-        ratio = sheet.ratios.get(value.quantity, 1.0)
+        number, ratio = value.value, sheet.ratios.get(value.quantity, 1.0)
         after = f" <small>×{ratio:g} = {shown(number * ratio)}</small>" if ratio != 1 else ""
         parts.append(f"<div><dt>{label}</dt><dd>{shown(number, value.unit)}{after}</dd></div>")
     parts.append("</dl></section>")
@@ -208,9 +213,8 @@ def _arrow(angle: float, length: float, colour: str, name: str, *, thin: bool) -
 
 def _signatures(language: str) -> str:
     cells = "".join(
-        f"<div><span>{word(who, language)}</span><p></p>"
-        f"<small>{word('signature', language)}</small><p></p>"
-        f"<small>{word('date', language)}</small></div>"
+        f"<div><span>{word(who, language)}</span><p><small>{word('signature', language)}</small>"
+        f"<small>{word('date', language)}</small></p></div>"
         for who in ("electrician", "operator", "supervisor")
     )
     remarks = f'<div class="remarks"><span>{word("remarks", language)}</span></div>'

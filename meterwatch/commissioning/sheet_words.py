@@ -28,7 +28,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "profile": ("Device profile", "设备型号文件"),
     "connection": ("Connection", "连接"),
     "when": ("Read on", "读取时间"),
-    "ratio": ("Ratio (voltage x current)", "变比（电压×电流）"),
+    "ratio": ("Ratios, voltage × current", "变比（电压×电流）"),
     "feeds_in": ("Anything feeds in", "有电源上网"),
     "yes": ("yes", "有"),
     "no": ("no", "无"),
@@ -102,11 +102,11 @@ def head(sheet: Sheet, language: str) -> list[tuple[str, str]]:
         ("serial", sheet.serial),
         ("model", sheet.label_zh if language == "zh" else sheet.label),
         ("profile", sheet.profile),
-        ("connection", sheet.url),
         ("ratio", f"{sheet.voltage_ratio:g} × {sheet.current_ratio:g}"),
         ("feeds_in", word(feeds, language)),
         ("when", sheet.when),
         ("watched", how),
+        ("connection", sheet.url),
     ]
     return [(word(key, language), text) for key, text in rows]
 
@@ -119,6 +119,12 @@ def shown(number: float, unit: str = "") -> str:
     return f"{text} {unit}" if unit and unit != "1" else text
 
 
+def aligned(number: float, unit: str) -> str:
+    """A number in a column, with as many decimals as the others of its unit."""
+    decimals = {"V": 1, "A": 2}.get(unit, 3)
+    return "–" if math.isnan(number) else f"{number:,.{decimals}f}"
+
+
 def remark(one: Compared, sheet: Sheet, language: str) -> str:
     """The verdict on one number of the display."""
     key = {Outcome.PRIMARY: "primary_shown"}.get(one.outcome, one.outcome.value)
@@ -126,8 +132,10 @@ def remark(one: Compared, sheet: Sheet, language: str) -> str:
     if one.outcome is not Outcome.DIFFERS or not one.factor > 0:
         return text
     ratio = sheet.voltage_ratio * sheet.current_ratio
-    join = "，" if language == "zh" else ", "
-    return f"{text}{join}×{one.factor:.4g}. {guessed(one.factor, ratio, language)}"
+    guess = guessed(one.factor, ratio, language)
+    if language == "zh":
+        return f"{text}（{one.factor:.4g} 倍）。{guess}"
+    return f"{text} by a factor of {one.factor:.4g}. {guess}"
 
 
 def phase_table(sheet: Sheet, language: str) -> list[tuple[str, str, list[float]]]:
@@ -147,9 +155,9 @@ def phase_table(sheet: Sheet, language: str) -> list[tuple[str, str, list[float]
 
 
 def other_values(sheet: Sheet) -> list[Value]:
-    """What the table of phases does not show."""
+    """What was given and the table of phases does not show."""
     by_phase = {f"{base}{end}" for base in _EVERY_PHASE for end in (".l1", ".l2", ".l3", "")}
-    return [v for v in sheet.values if v.quantity not in by_phase]
+    return [v for v in sheet.values if v.given and v.quantity not in by_phase]
 
 
 def misfit(sheet: Sheet, language: str) -> list[str]:
@@ -182,13 +190,14 @@ def compared_told(sheet: Sheet, language: str) -> list[str]:
         return [*lines, word("display_none", language)]
     for one in sheet.compared:
         label = quantities()[one.quantity].label(language)
-        numbers = (
-            f"{word('on_display', language)} {one.typed}, "
-            f"{word('in_system', language)} {shown(one.system, one.unit)}"
-        )
+        numbers = [
+            f"{word('on_display', language)} {one.typed}",
+            f"{word('in_system', language)} {shown(one.system, one.unit)}",
+        ]
         if one.primary != one.system and not math.isnan(one.primary):
-            numbers += f", {word('primary', language)} {shown(one.primary, one.unit)}"
-        lines.append(_pair(label, f"{numbers}: {remark(one, sheet, language)}"))
+            numbers.append(f"{word('primary', language)} {shown(one.primary, one.unit)}")
+        comma, colon = ("，", "：") if language == "zh" else (", ", ": ")
+        lines.append(_pair(label, f"{comma.join(numbers)}{colon}{remark(one, sheet, language)}"))
     return lines
 
 
@@ -200,10 +209,10 @@ def _values(sheet: Sheet, language: str) -> list[str]:
         lines.append(_pair("", "".join(_right(t, 13) for t in (*titles, word("total", language)))))
     for label, unit, numbers in table:
         name = f"{label} ({unit})" if unit != "1" else label
-        lines.append(_pair(name, "".join(_right(shown(n), 13) for n in numbers)))
+        lines.append(_pair(name, "".join(_right(aligned(n, unit), 13) for n in numbers)))
     for value in other_values(sheet):
         label = quantities()[value.quantity].label(language)
-        number = value.value if value.given else math.nan
+        number = value.value
         ratio = sheet.ratios.get(value.quantity, 1.0)
         after = f" (×{ratio:g} = {shown(number * ratio, value.unit)})" if ratio != 1 else ""
         lines.append(_pair(label, shown(number, value.unit) + after))

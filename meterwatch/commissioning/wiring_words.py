@@ -15,6 +15,8 @@ from meterwatch.commissioning.finding_words import EN, ZH
 from meterwatch.commissioning.findings import Check, Finding, Kind, Level
 
 _PHASES: Final = {"en": ("L1", "L2", "L3"), "zh": ("A相", "B相", "C相")}
+SMALL: Final = 0.3
+"""Numbers this much apart may be of two moments."""
 _SIDES: Final = {
     "en": ("the current leads", "the voltage leads"),
     "zh": ("电流线", "电压线"),
@@ -121,6 +123,8 @@ def guessed(factor: float, ratio: float, language: str) -> str:
     """What a factor between two numbers that should be equal probably is."""
     lang = _lang(language)
     zh = lang == "zh"
+    if abs(factor - 1) < SMALL:
+        return "请在负荷平稳时重测。" if zh else "Repeat with a steady load."
     if ratio > 1 and _near(factor, ratio):
         return "变比多算了一次。" if zh else "The ratio is applied once too often."
     if ratio > 1 and _near(factor, 1 / ratio):
@@ -163,8 +167,9 @@ def _angles(numbers: Mapping[str, float], lang: str) -> str:
         angle, power = numbers.get(f"angle{n}"), numbers.get(f"power{n}")
         if angle is None:
             continue
-        shown = f" {power:.3f} kW," if power is not None else ""
-        parts.append(f"{phase_name(n, lang)}{shown} {angle:.0f}°")
+        comma = "，" if lang == "zh" else ", "
+        shown = f" {power:.3f} kW{comma}" if power is not None else " "
+        parts.append(f"{phase_name(n, lang)}{shown}{angle:.0f}°")
     return ("；" if lang == "zh" else "; ").join(parts)
 
 
