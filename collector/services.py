@@ -94,7 +94,8 @@ class _Services:
             found = check_connection(device.connection)
             for wrong in found.wrong:
                 section.fault("connection", wrong.what, wrong.todo)
-            self._instruments[found.instrument, device.profile].append(entry)
+            if not found.wrong:  # else it is not known which instrument is meant
+                self._instruments[found.instrument, device.profile].append(entry)
             self._one_manner(entry, found)
         elif has_connection and section.data["connection"] == "":
             section.fault(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
@@ -21,6 +20,8 @@ Value = Any
 """As ``tomllib`` gives it."""
 
 _OUTER: Final = re.compile(r"^[\s\u200b\ufeff\u2060]+|[\s\u200b\ufeff\u2060]+$")
+_NARROW: Final = {0xFF01 + at: 0x21 + at for at in range(94)} | {0x3000: 0x20}
+"""Full-width ASCII, as Chinese keyboards type it, to ordinary."""
 _NUMBER: Final = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _DATE: Final = re.compile(
     r"(?P<y>\d{4})(?:[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})|(?P<m2>\d\d)(?P<d2>\d\d)"
@@ -96,7 +97,7 @@ def _text(value: Any, number_format: str) -> str:
 
 
 def _code(value: Any, number_format: str) -> str:
-    return trimmed(unicodedata.normalize("NFKC", _text(value, number_format)))
+    return trimmed(_text(value, number_format).translate(_NARROW))
 
 
 def _flag(value: Any, _: str) -> bool:
@@ -225,7 +226,7 @@ def _names(value: Any, number_format: str) -> dict[str, list[str]]:
 
 def _narrow(value: Any) -> str:
     """Full-width digits, letters and signs as ordinary ones."""
-    return trimmed(unicodedata.normalize("NFKC", str(value)).replace("，", ","))
+    return trimmed(str(value).translate(_NARROW))
 
 
 def _kind(value: Any) -> str:

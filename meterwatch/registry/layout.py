@@ -100,10 +100,10 @@ def _help(worksheet: Worksheet) -> None:
         cell.font, cell.fill = Font(bold=True), _HEAD
     for sheet in SHEETS:
         for column in sheet.columns:
-            needed = "是 yes" if column.required else ""
+            needed = "是 yes" if column.required else None
             named = f"{column.zh} {column.key}"
             worksheet.append(
-                [sheet.title, named, needed, column.help_zh, column.help, column.example]
+                [sheet.title, named, needed, column.help_zh, column.help, column.example or None]
             )
             worksheet.cell(worksheet.max_row, 6).data_type = "s"
     for letter, width in zip("ABCDEF", (18, 26, 8, 44, 52, 44), strict=True):
