@@ -16,7 +16,8 @@ from meterwatch.commissioning.plausible import Verdict
 from meterwatch.commissioning.probe_words import render
 from meterwatch.commissioning_commands import Asked, run_probe
 from meterwatch.probe import probe
-from meterwatch.simulator.meters import Meter, MeterServer, Trouble
+from meterwatch.simulator.faults import Trouble
+from meterwatch.simulator.meters import Meter, MeterServer
 
 IMAGES = Path(__file__).parents[1] / "adapters" / "images"
 ELECTRIC = ["eastron-sdm630", "chint-dtsu666", "acrel-dtsd1352", "gavazzi-em24"]
