@@ -143,24 +143,25 @@ class Decoder:
             for index, register in self._special:
                 raw[index] = _special(raw[index], register)
         numbers = np.array(raw, np.float64)
-        missing = np.isnan(numbers)
-        for unset in self._unset:
-            missing |= numbers == unset
         if self._joins:
-            numbers[missing] = np.nan
-            numbers = self._joined(numbers.tolist())
-            missing = np.isnan(numbers)
+            numbers = self._joined(numbers)
         with np.errstate(over="ignore", invalid="ignore"):
             values = numbers * self._gain + self._shift
-        missing |= ~np.isfinite(values)
+        missing = ~np.isfinite(values)
+        if not self._joins:
+            for unset in self._unset:
+                missing |= numbers == unset
         qualities = np.zeros(len(values), np.uint8)
         if np.count_nonzero(missing):  # a fraction of what any() takes
             values[missing] = np.nan
             qualities[missing] = Quality.NO_VALUE
         return values, qualities
 
-    def _joined(self, raw: list[float]) -> Values:
-        """Raw numbers of fields and parts -> those of the fields, put together."""
+    def _joined(self, numbers: Values) -> Values:
+        """Raw numbers of fields and parts -> those of the fields, put together; NaN for none."""
+        for unset in self._unset:
+            numbers[numbers == unset] = np.nan
+        raw: list[float] = numbers.tolist()
         whole = raw[: self._count]
         for index, register, places in self._joins:
             whole[index] = joined(register, raw[index], [raw[place] for place in places])
