@@ -259,6 +259,8 @@ def shown(kind: Kind, value: Value) -> Any:
     of people would lose something, JSON."""
     if isinstance(value, datetime) and (value.tzinfo is not None or value.microsecond):
         return value.isoformat()
+    if isinstance(value, float) and float(f"{value:.15g}") != value:
+        return repr(value)  # a number in a cell has 15 digits
     if not isinstance(value, dict | list):
         return value
     if isinstance(value, list):
