@@ -41,6 +41,8 @@ DEAD_WAITS_MS: Final = 10_000
 """A failing slave waits this long for an idle line, then takes what the others can spare."""
 DEAD_WAITS_MOST_MS: Final = 120_000
 """Then it is asked all the same: a line without any slack must still find out who is back."""
+FORCED_MS: Final = 30_000
+"""Whoever it is: not more often than this."""
 BUSY_MS: Final = 250
 BUSY_MOST_MS: Final = 60_000
 """Busy for longer, and for three intervals: it fails."""
@@ -101,6 +103,8 @@ class BusLoop:
         self._hushed = 0
         """Failures in a row while nobody on the bus was well."""
         self._hushed_until = 0
+        self._forced = 0
+        """When somebody was asked although the line had no time for it."""
         self._unsynced: Round | None = None
         self._resting: asyncio.Task[object] | None = None
         self._changes = 0
@@ -176,7 +180,8 @@ class BusLoop:
             return turn
         if waited >= DEAD_WAITS_MS:
             room = self._room(now)
-            if waited >= DEAD_WAITS_MOST_MS:
+            if waited >= DEAD_WAITS_MOST_MS and now >= self._forced + FORCED_MS:
+                self._forced = now
                 room = max(room, self._honest(short_one=False))
             if (turn := self._question(slave, room)) is not None:
                 return turn
@@ -230,8 +235,7 @@ class BusLoop:
             if slave.failures and not slave.proved:
                 continue
             interval = slave.interval * self._wider
-            at = slave.at if slave.at + interval > now else now
-            turns.append((at, at + interval, slave.pace.cost))
+            turns.append((slave.at, slave.at + interval, slave.pace.cost))
         return slack(now, turns)
 
     def _patience(self, slave: Slave) -> float | None:

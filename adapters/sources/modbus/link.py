@@ -127,8 +127,6 @@ class Link:
         """Connections made so far."""
         self._client: Any = None  # AsyncModbusTcpClient | AsyncModbusSerialClient
         self._numbered = bus.framing is Framing.TCP
-        self._honest = False
-        """Its late answers come under their own numbers, and nothing else came under ours."""
         self._open: Question | None = None
         self._answer: asyncio.Future[Reply] | None = None
         """What the open question waits for; an exception in it: there will be no answer."""
@@ -354,11 +352,9 @@ class Link:
         if reply.kind is Kind.BROKEN:
             return
         key = self._key(reply.unit)
-        if reply.number:
-            self._honest = self._owed.numbered(key, reply.number) or self._honest
-        elif reply.function & 0x80:
+        if reply.function & 0x80:
             self._owed.exception(key, reply.function & 0x7F, self._now())
-        elif not self._owed.came(key, reply.function, reply.length):
+        elif not self._owed.came(key, reply.function, reply.length, reply.number):
             self._owed.add(key, reply.function, reply.length, 0, self._now())
 
     def _judged(self, unit: int, block: Block, reply: Reply) -> bytes | Failure:
@@ -379,7 +375,6 @@ class Link:
         self._astray += 1
         if self._astray >= ASTRAY_BEFORE_RECONNECT:
             self.close()  # every answer is that to the question before: start anew
-        self._honest = False
         return Failure(
             What.GARBLED,
             f"unit {reply.unit} answers function {reply.function} with {reply.length} bytes; unit"
@@ -421,9 +416,6 @@ class Link:
         return self._owed.alike(self._key(unit), block.function, _length(block), self._now())
 
     def _doubtful(self, unit: int, block: Block) -> bool:
-        """A gateway that was seen to say which question a late answer is to needs no doubt."""
-        if self._numbered and self._honest:
-            return False
         key = self._key(unit)
         return self._owed.doubtful(key, block.function, _length(block), self._now())
 

@@ -63,21 +63,18 @@ class Owed:
                 return True
         return False
 
-    def came(self, key: int, function: int, length: int) -> bool:
-        """An answer came that nobody waits for; whether it was owed."""
-        for debt in self._debts.get(key, ()):
-            if debt.function == function and debt.length == length:
-                self._end(key, debt)
-                return True
-        return False
-
-    def numbered(self, key: int, number: int) -> bool:
-        """The late answer to question ``number`` came, and said so; whether it was owed."""
-        for debt in self._debts.get(key, ()):
-            if debt.number == number:
-                self._end(key, debt)
-                return True
-        return False
+    def came(self, key: int, function: int, length: int, number: int = 0) -> bool:
+        """An answer came that nobody waits for; whether it was owed. What a number says is taken
+        only where it fits: it may have been stamped on something else."""
+        like = [
+            debt
+            for debt in self._debts.get(key, ())
+            if debt.function == function and debt.length == length
+        ]
+        if not like:
+            return False
+        self._end(key, next((debt for debt in like if debt.number == number), like[0]))
+        return True
 
     def clear(self, key: int, now: float) -> None:
         """It answered something that was owed nobody: everything older should be over."""

@@ -15,7 +15,7 @@ from typing import Final
 
 SURE: Final = 3
 """Answers after which we know how fast a slave is."""
-MARGIN: Final = 1.5
+MARGIN: Final = 1.25
 MARGIN_MS: Final = 20.0
 FORGETS: Final = 0.98
 """Of the longest answer, with each that is shorter."""
