@@ -129,6 +129,7 @@ class LineLoop:
                 raise
         finally:
             self._resting = None
+        await self._clock.sleep_until(self._clock.now())  # as at the beginning
 
     async def _settle(self) -> None:
         """Until all readings of this line are synced."""
@@ -171,10 +172,10 @@ class LineLoop:
     async def _ask(self, meter: Meter, identifier: int) -> bytes | Failure:
         """The answer; one lost frame does not lose the poll of a meter that was well."""
         answer = await self._link.read(meter.address, identifier)
-        if isinstance(answer, Failure) and answer.what in {What.SILENT, What.GARBLED}:
-            self._count(answer)
-            if not meter.failures and self._link.connected:
-                return await self._link.read(meter.address, identifier)
+        missed = isinstance(answer, Failure) and answer.what in {What.SILENT, What.GARBLED}
+        if missed and not meter.failures and self._link.connected:
+            self._telemetry.count("dlt645_asked_again")
+            return await self._link.read(meter.address, identifier)
         return answer
 
     def _left_out(self, meter: Meter, identifier: int, failure: Failure) -> bool:

@@ -70,8 +70,11 @@ FRAME_S: Final = 4.0
 """The longest frame takes no longer at 600 baud; what goes on for longer is no frame."""
 FRAMES: Final = 255
 """Following frames are numbered in one byte."""
-STEPS: Final = (0x04000102, 0x02800002, 0x00010000)
-"""Asked to get into step: the time, the frequency, an energy. A refusal will do as well."""
+ENERGY: Final = 0x00010000
+"""What every meter has."""
+STEPS: Final = (0x04000102, 0x02800002, 0x04000101, ENERGY, *range(0x00010001, 0x0001000D))
+"""Asked to get into step: the time, the frequency, the date, energy now and on billing days. A
+refusal will do as well. There are so many because a dead meter comes to owe them too."""
 
 
 class Link:
@@ -91,7 +94,8 @@ class Link:
         self._garbled = 0
         self._foreign = ""
         self._silences = 0
-        self._owed: defaultdict[str, set[int]] = defaultdict(set)
+        self._owed: defaultdict[str, dict[int, None]] = defaultdict(dict)
+        """By meter, the latest identifiers that it may yet answer, oldest first."""
 
     @property
     def connected(self) -> bool:
@@ -129,7 +133,7 @@ class Link:
     async def who(self, pattern: str) -> str | Failure:
         """The address of the one meter that ``pattern`` means. It is asked only at first contact,
         so there is time to hear whether a second one answers."""
-        known = messages.read(pattern, STEPS[-1])
+        known = messages.read(pattern, ENERGY)
         question = messages.read_address() if pattern == ANY else known
         seen: set[str] = set()
 
@@ -169,7 +173,7 @@ class Link:
         answer = await self._ask(question, meant, meter)
         if isinstance(answer, Failure):
             if answer.what in {What.SILENT, What.GARBLED}:
-                self._owed[meter].add(identifier)
+                self._owe(meter, identifier)
             return answer
         if isinstance(answer, Refusal):
             what = What.NO_SUCH if answer.no_such else What.REFUSED
@@ -181,14 +185,21 @@ class Link:
 
     async def _step(self, meter: str) -> Failure | None:
         """Ask ``meter`` for something that it owes nobody."""
-        owed = self._owed[meter]
-        identifier = next(one for one in (*STEPS, *range(0x02010100, 0x7FFFFFFF, 0x100))
-                          if one not in owed)  # fmt: skip
+        identifier = next(one for one in STEPS if one not in self._owed[meter])
         answer = await self._piece(meter, identifier, None)
         if isinstance(answer, Failure) and answer.what not in {What.NO_SUCH, What.REFUSED}:
             return answer
         self._owed.pop(meter, None)
         return None
+
+    def _owe(self, meter: str, identifier: int) -> None:
+        """``meter`` may yet answer this. Always one fewer than there are ``STEPS``; what is older
+        than so many unanswered questions does not come any more."""
+        owed = self._owed[meter]
+        owed.pop(identifier, None)
+        owed[identifier] = None
+        while len(owed) >= len(STEPS):
+            del owed[next(iter(owed))]
 
     async def _ask(
         self, question: Frame, meant: Callable[[Message], bool], meter: str
