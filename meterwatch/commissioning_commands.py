@@ -398,6 +398,9 @@ def _sheet(
         feeds_in=asked.feeds_in,
         order=first.order,
         own_order=first.own_order,
+        takes_ratios=_takes_ratios(first.profile),
+        told_serial=report.identified.serial,
+        told_ratios=(report.identified.voltage_ratio, report.identified.current_ratio),
     )
 
 
@@ -427,13 +430,11 @@ def _write(path: Path, sheet: Sheet, language: str) -> None:
 
 
 def _block(asked: Asked, report: Report, language: str) -> str:
-    from adapters.profiles import load_profiles
     from meterwatch.commissioning.device_block import device_block
     from meterwatch.commissioning.plausible import Verdict
 
     first = report.attempts[0]
     fitting = first.turn or first.verdict in {Verdict.PLAUSIBLE, Verdict.UNDECIDED}
-    known = load_profiles()[first.profile]
     others = [a.profile for a in report.attempts[1:] if a.verdict is Verdict.PLAUSIBLE]
     return "\n" + device_block(
         asked.url,
@@ -441,13 +442,19 @@ def _block(asked: Asked, report: Report, language: str) -> str:
         language,
         name=asked.device,
         place=asked.place,
-        serial=asked.serial,
-        ratio=any(row.ratio for row in known.registers),
+        serial=asked.serial or report.identified.serial,
+        ratio=_takes_ratios(first.profile),
         voltage_ratio=asked.voltage_ratio,
         current_ratio=asked.current_ratio,
         others=tuple(others),
         order=first.order,
     )
+
+
+def _takes_ratios(profile: str) -> bool:
+    from adapters.profiles import load_profiles
+
+    return any(row.ratio for row in load_profiles()[profile].registers)
 
 
 def _exit_code(sheet: Sheet) -> int:

@@ -18,7 +18,7 @@ from adapters.sources.modbus.link import Link, What
 from collector.profile import ORDERS, Profile
 from meterwatch.clock import SystemClock
 from meterwatch.commissioning.plausible import Objection, Value, Verdict, judge, object_to
-from meterwatch.commissioning.reading import Reading
+from meterwatch.commissioning.reading import NOTHING_SAID, Identified, Reading, identify
 from meterwatch.commissioning.word_orders import OWN, Choice, choose, long_numbers, named
 
 EVERY_S: Final = 2.0
@@ -75,6 +75,8 @@ class Report:
     failure: str = ""
     samples: tuple[Sample, ...] = ()
     broken: str = ""
+    identified: Identified = NOTHING_SAID
+    """What the device says of itself, by the first attempt's profile."""
 
     @property
     def first(self) -> Attempt | None:
@@ -126,7 +128,12 @@ async def probe(
         if tried[0].samples:
             tried[0].attempt = _judged(tried[0])
         attempts = tuple(one.attempt for one in tried)
-        return Report(url, attempts, samples=_samples(tried[0]), broken=broken)
+        fits = attempts[0].verdict in {Verdict.PLAUSIBLE, Verdict.UNDECIDED}
+        itself = NOTHING_SAID
+        if fits and not broken:
+            itself = await identify(link, address.unit, tried[0].reading.profile)
+        samples = _samples(tried[0])
+        return Report(url, attempts, samples=samples, broken=broken, identified=itself)
     finally:
         link.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -27,6 +28,10 @@ _WORDS: Final[dict[str, dict[str, str]]] = {
         "or": "or",
         "none": "No profile fits. Compare with the meter's display and its document.",
         "compare": "Compare one value with the meter's display before you trust it.",
+        "serial": "Serial number",
+        "pt": "Voltage ratio set in the meter",
+        "ct": "Current ratio set in the meter",
+        "broken": "The watch ended early",
         "missing": "no value",
         "turned": "fits when long numbers are read in the order {order}, not {own} as the profile"
         " has it",
@@ -51,6 +56,10 @@ _WORDS: Final[dict[str, dict[str, str]]] = {
         "or": "或",
         "none": "没有相符的型号，请对照表计显示与说明书。",
         "compare": "使用前，请与表计显示核对一个数值。",
+        "serial": "出厂编号",
+        "pt": "表内电压变比",
+        "ct": "表内电流变比",
+        "broken": "观察提前结束",
         "missing": "无数值",
         "turned": "多寄存器数值按 {order} 的顺序读取才相符，而型号文件中是 {own}",
         "turned-todo": '请在表计菜单中改为 {own}，或复制该型号文件并写入 order = "{order}"。',
@@ -83,6 +92,14 @@ def render(report: Report, language: str = "zh") -> str:
             lines.append(f"  {words['refused']}: {attempt.failure}")
         if attempt in shown or len(report.attempts) == 1 or attempt.turn:
             lines += [f"  {_shown(value, words, language)}" for value in attempt.values]
+    itself = report.identified
+    if itself.serial:
+        lines.append(f"{words['serial']}: {itself.serial}")
+    for key, ratio in (("pt", itself.voltage_ratio), ("ct", itself.current_ratio)):
+        if not math.isnan(ratio):
+            lines.append(f"{words[key]}: {ratio:g}")
+    if report.broken:
+        lines.append(f"{words['broken']}: {report.broken}")
     if report.best is not None:
         names = f" {words['or']} ".join(attempt.profile for attempt in shown)
         lines += [f"{words['best']}: {names}", words["compare"]]

@@ -7,13 +7,55 @@ what it refuses is left out and told.
 
 from __future__ import annotations
 
+import math
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from adapters.sources.modbus.codec import decode_one
+from adapters.sources.modbus.identity import block as place_of
+from adapters.sources.modbus.identity import told_serial
 from adapters.sources.modbus.link import Failure, Link, What
 from adapters.sources.modbus.plan import Block, Plan, plan
-from collector.profile import Profile
+from collector.profile import Profile, Register
 from collector.quantities import quantities
 from collector.registry import Device
 from meterwatch.commissioning.plausible import Value
 from meterwatch.commissioning.word_orders import reordered
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """What a device says of itself; empty and NaN where it, or its profile, does not."""
+
+    serial: str = ""
+    voltage_ratio: float = math.nan
+    current_ratio: float = math.nan
+
+
+NOTHING_SAID: Final = Identified()
+
+
+async def identify(link: Link, unit: int, profile: Profile) -> Identified:
+    """Ask for serial number and ratios, each by itself; a refusal is an answer, too."""
+    known = profile.identity
+    answers: dict[Block, bytes] = {}
+    for one in (known.serial, known.voltage_ratio, known.current_ratio):
+        if one is not None and link.connected:
+            answer = await link.read(unit, place_of(one))
+            if isinstance(answer, bytes):
+                answers[place_of(one)] = answer
+
+    def ratio(one: Register | None) -> float:
+        raw = answers.get(place_of(one)) if one is not None else None
+        if one is None or raw is None:
+            return math.nan
+        number = decode_one(one, struct.unpack(f">{len(raw) // 2}H", raw))
+        found = number * one.scale + one.offset
+        return found if found > 0 else math.nan
+
+    serial = told_serial(known.serial, answers) if known.serial is not None else ""
+    return Identified(serial, ratio(known.voltage_ratio), ratio(known.current_ratio))
 
 
 class Reading:

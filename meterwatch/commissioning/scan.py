@@ -24,6 +24,7 @@ from collector.profile import Profile
 from collector.quantities import quantities
 from meterwatch.clock import SystemClock
 from meterwatch.commissioning.plausible import Verdict
+from meterwatch.commissioning.reading import identify
 from meterwatch.probe import Attempt, Clock, try_profiles
 
 PATIENCE_S: Final = 0.5
@@ -42,6 +43,8 @@ class Found:
     url: str
     attempts: tuple[Attempt, ...]
     also: tuple[int, ...] = ()
+    serial: str = ""
+    """As the device says it, where its likeliest profile knows how to ask."""
 
     @property
     def likely(self) -> tuple[Attempt, ...]:
@@ -114,7 +117,11 @@ async def scan(
         for unit in sorted(alive):
             tried, _ = await try_profiles(link, unit, known, clock or SystemClock())
             attempts = tuple(one.attempt for one in tried)
-            found.append(Found(unit, url_of(url, unit), attempts))
+            one = Found(unit, url_of(url, unit), attempts)
+            if one.likely and not one.likely[0].turn:
+                itself = await identify(link, unit, tried[0].reading.profile)
+                one = replace(one, serial=itself.serial)
+            found.append(one)
         return Scan(_merged(found), asked)
     finally:
         link.close()
@@ -135,14 +142,14 @@ async def _answers(link: Link, bus: Bus, unit: int) -> tuple[bool, str]:
 
 
 def _merged(found: Iterable[Found]) -> tuple[Found, ...]:
-    """One entry for unit numbers that show the same counters, all of them and not at 0."""
-    by_counters: dict[tuple[tuple[str, float], ...], Found] = {}
+    """One entry for unit numbers that show the same serial number and counters, not all at 0."""
+    by_counters: dict[tuple[str, tuple[tuple[str, float], ...]], Found] = {}
     kept: list[Found] = []
     for one in found:
-        shown = _counters(one)
-        first = by_counters.get(shown) if shown else None
+        shown = (one.serial, _counters(one))
+        first = by_counters.get(shown)
         if first is None:
-            if shown:
+            if shown[1]:
                 by_counters[shown] = one
             kept.append(one)
             continue

@@ -84,6 +84,7 @@ def _block(one: Found, profiles: Mapping[str, Profile], language: str) -> str:
         one.url,
         names[0] if names else "",
         language,
+        serial=one.serial,
         ratio=first is not None and any(row.ratio for row in first.registers),
         others=tuple(names[1:]),
         order=one.likely[0].order if one.likely and one.likely[0].turn else "",

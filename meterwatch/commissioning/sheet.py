@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from adapters.sources.modbus.identity import plain_serial
 from collector.quantities import quantities
 from meterwatch.commissioning.findings import Check, Diagnosis, Level
 from meterwatch.commissioning.plausible import Value
@@ -102,19 +103,42 @@ class Sheet:
     feeds_in: bool | None = None
     order: str = ""
     own_order: str = ""
+    takes_ratios: bool = False
+    """The profile's values are secondary ones."""
+    told_serial: str = ""
+    told_ratios: tuple[float, float] = (math.nan, math.nan)
+    """What the meter says of itself: serial number, voltage and current ratio."""
+
+    @property
+    def other_serial(self) -> bool:
+        """The meter says another serial number than the one that was typed."""
+        both = self.serial and self.told_serial
+        return bool(both) and plain_serial(self.serial) != plain_serial(self.told_serial)
+
+    @property
+    def other_ratios(self) -> bool:
+        """The meter was set to other ratios than those that are reckoned with: the bill follows
+        the registry's, so both should be alike."""
+        if not self.takes_ratios:
+            return False
+        mine = (self.voltage_ratio, self.current_ratio)
+        return any(
+            not math.isnan(told) and not math.isclose(told, own, rel_tol=1e-4)
+            for told, own in zip(self.told_ratios, mine, strict=True)
+        )
 
     @property
     def proposal(self) -> Proposal:
         """Refuse what is wrong; check what is doubtful, was not compared or cannot be told."""
         worst = self.wiring.worst if self.wiring is not None else Level.NOTE
         differs = any(one.outcome in {Outcome.DIFFERS, Outcome.UNREAD} for one in self.compared)
-        if not self.fits or differs or worst is Level.FAULT:
+        if not self.fits or differs or self.other_serial or worst is Level.FAULT:
             return Proposal.REFUSE
         agreed = bool(self.compared)
         unseen = self.wiring is None or any(
             self.wiring.level(check) is Level.NOTE for check in (Check.CURRENT, Check.DIRECTION)
         )
-        if worst is Level.DOUBT or not agreed or unseen:
+        if worst is Level.DOUBT or not agreed or unseen or self.other_ratios:
             return Proposal.CHECK
         return Proposal.ACCEPT
 

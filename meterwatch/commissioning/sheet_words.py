@@ -65,6 +65,14 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
         "The values do not fit the device profile.",
         "数值与设备型号不符。",
     ),
+    "other_serial": (
+        "The meter says serial number {told}: another instrument, or a typing error.",
+        "表计自报编号为 {told}：可能不是同一块表，或输入有误。",
+    ),
+    "other_ratios": (
+        "The meter is set to ratios of {voltage} × {current}: make them alike.",
+        "表内变比设为 {voltage} × {current}：请使两处一致。",
+    ),
     "turned": (
         "Long numbers come in the order {order}, the profile has {own}.",
         "多寄存器数值的字节顺序为 {order}，型号文件中是 {own}。",
@@ -99,7 +107,7 @@ def head(sheet: Sheet, language: str) -> list[tuple[str, str]]:
     rows = [
         ("site", sheet.site),
         ("place", sheet.place),
-        ("serial", sheet.serial),
+        ("serial", sheet.serial or sheet.told_serial),
         ("model", sheet.label_zh if language == "zh" else sheet.label),
         ("profile", sheet.profile),
         ("ratio", f"{sheet.voltage_ratio:g} × {sheet.current_ratio:g}"),
@@ -161,12 +169,15 @@ def other_values(sheet: Sheet) -> list[Value]:
 
 
 def misfit(sheet: Sheet, language: str) -> list[str]:
-    """What is to be said of a profile that does not fit."""
-    if sheet.fits:
-        return []
-    lines = [word("misfit", language)]
+    """What does not agree beyond the display and the wiring: profile, serial number, ratios."""
+    lines = [] if sheet.fits else [word("misfit", language)]
     if sheet.order:
         lines.append(word("turned", language).format(order=sheet.order, own=sheet.own_order))
+    if sheet.other_serial:
+        lines.append(word("other_serial", language).format(told=sheet.told_serial))
+    if sheet.other_ratios:
+        voltage, current = (shown(ratio) for ratio in sheet.told_ratios)
+        lines.append(word("other_ratios", language).format(voltage=voltage, current=current))
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from adapters.profiles import load_profiles
 from adapters.sources.modbus.address import AddressError
 from collector.errors import ConfigurationError
+from collector.profile import Identity, Register
 from meterwatch.commissioning.plausible import Verdict
 from meterwatch.commissioning.probe_words import render
 from meterwatch.commissioning_commands import Asked, run_probe
@@ -105,6 +107,21 @@ async def test_values_come_with_names_and_units_in_both_languages() -> None:
     assert "Power factor: no value" in english
     assert "Use profile: eastron-sdm630" in english
     assert "建议使用型号: eastron-sdm630" in chinese
+
+
+async def test_what_the_meter_says_of_itself_is_told() -> None:
+    """The registers of voltages stand in for those of serial number and ratios."""
+    one = meter("acrel-dtsd1352")
+    said = Register("", 3, 0x0061, "u16", "")
+    itself = Identity(said, replace(said, scale=0.1), replace(said, address=0x0004))
+    profile = replace(one.profile, identity=itself)
+    async with MeterServer([one], lambda: 0) as server:
+        report = await probe(server.url(3), profile)
+    volts = next(v.value for v in report.attempts[0].values if v.quantity == "voltage.l1")
+    assert report.identified.serial == str(round(volts * 10))
+    assert report.identified.voltage_ratio == pytest.approx(volts)
+    assert math.isnan(report.identified.current_ratio), "0 is no ratio"
+    assert f"Serial number: {round(volts * 10)}" in render(report, "en")
 
 
 async def test_a_url_that_is_none_is_refused() -> None:

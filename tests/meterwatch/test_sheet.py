@@ -95,6 +95,12 @@ def test_no_more_is_proposed_than_was_seen() -> None:
     assert sheet(Site(MOTOR.loads, wiring=Wiring(reversed=(1,)))).proposal is Proposal.REFUSE
     assert sheet(fits=False).proposal is Proposal.REFUSE
     assert sheet(compared=(compare("kWh", "99", VALUES, {}),)).proposal is Proposal.REFUSE
+    assert sheet(told_serial="0021030001").proposal is Proposal.ACCEPT
+    assert sheet(told_serial="77").proposal is Proposal.REFUSE
+    assert "77" in text(sheet(told_serial="77"), "en")
+    other = sheet(takes_ratios=True, told_ratios=(1.0, 60.0))
+    assert other.proposal is Proposal.CHECK
+    assert "1 × 60" in page(other, "zh")
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
