@@ -141,3 +141,11 @@ def test_late_readings_of_a_trial_are_not_found_late() -> None:
     day.engine.apply(4, Tick(T0 + 91 * MINUTE))
     found = day.engine.changes().late.values()
     assert [one.start for one in found] == [times[2]]
+
+
+def test_a_restart_long_after_service_began_changes_nothing() -> None:
+    day = Day(((0, "trial"), (T0 - 60 * MINUTE, "in-service")))
+    assert day.minutes(0, 5, 70.0) == ["0 firing high", "4 firing stuck"]
+    day.again()
+    assert day.minutes(6, 8, 70.0) == []
+    assert sorted(day.minutes(9, 9, 50.0)) == ["9 resolved high", "9 resolved stuck"]
