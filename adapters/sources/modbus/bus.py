@@ -41,6 +41,8 @@ DEAD_WAITS_MS: Final = 10_000
 """A failing slave waits this long for an idle line, then takes what the others can spare."""
 DEAD_WAITS_MOST_MS: Final = 120_000
 """Then it is asked all the same: a line without any slack must still find out who is back."""
+EDGE_MS: Final = 20
+"""Of what a line has to spare, never used: turns of the loop, a reconnect."""
 FORCED_MS: Final = 30_000
 """Whoever it is: not more often than this."""
 BUSY_MS: Final = 250
@@ -236,7 +238,7 @@ class BusLoop:
                 continue
             interval = slave.interval * self._wider
             turns.append((slave.at, slave.at + interval, slave.pace.cost))
-        return slack(now, turns)
+        return slack(now, turns) - EDGE_MS
 
     def _patience(self, slave: Slave) -> float | None:
         """How long a question to a slave that is well may wait, s; None: as long as any."""
