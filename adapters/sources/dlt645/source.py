@@ -163,6 +163,8 @@ class Dlt645Source:
                 self._telemetry.event("cannot listen for terminals", level="error", reason=why)
                 told = why
             await self._clock.sleep_until(self._clock.now() + RESTART_MS)
+        where = f"{terminals.host}:{terminals.port}"
+        self._telemetry.event("listening for terminals", source=self.name, at=where)
 
     async def _keep(self, loop: LineLoop) -> None:
         """Run a line; a bug in it must not stop the others."""
