@@ -79,7 +79,7 @@ def render(report: Report, language: str = "zh") -> str:
             state, hint = words["unreached"], words["hint-serial" if serial else "hint-tcp"]
         return f"{report.url} {state}: {report.failure}\n{hint}"
     shown = [a for a in report.attempts if a.verdict is Verdict.PLAUSIBLE]
-    for attempt in report.attempts:
+    for attempt in shown or report.attempts:  # where some fit, the others only make it long
         label = attempt.label_zh if language == "zh" else attempt.label
         lines.append(f"{attempt.profile} ({label}): {words[attempt.verdict.name]}")
         lines += [
