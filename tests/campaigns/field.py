@@ -26,7 +26,6 @@ from typing import Any, Final
 import numpy as np
 
 from adapters.sources.modbus import ModbusSource
-from adapters.sources.modbus.plan import requests
 from collector.model import Ids, Quality, SourceState
 from collector.ports import Delivery, Urgency
 from collector.profile import Profile, Register
@@ -40,6 +39,7 @@ from tests.simulated_loop import LoopClock, simulate
 START: Final = 1_795_000_000_000 // 900_000 * 900_000
 TICK_MS: Final = 100
 TIMEOUT: Final = 2.0
+RECENT_MS: Final = 20_000
 GAUGES: Final = [row for row in quantities().values() if row.kind == "gauge"][:20]
 SLAVES: Final = 32
 FAULTS: Final = tuple(one for one in Trouble if one is not Trouble.WRONG)
@@ -82,10 +82,6 @@ class Field:
         self.clock = LoopClock(START)
         self.telemetry = Telemetry()
         self.model = model
-        self._blocks = [
-            next(b for b in requests(model) if b.address <= row.address < b.address + b.count)
-            for row in model.registers
-        ]
         self.interval = interval
         self.servers: list[MeterServer] = []
         self.meters: list[Recording] = []
@@ -173,14 +169,19 @@ class Field:
         return Urgency.BACKFILL
 
     def _check(self, point: int, time: int, value: float, quality: int) -> None:
-        """It is what that register held when the meter was last asked for it."""
+        """It is what that register held when the meter was last asked that question, in this
+        poll: an answer to an earlier one would be of another moment."""
         self.readings += 1
         slave, n = divmod(point, len(self.model.registers))
         if n == 0:
             self.times[slave].append(time)
-        block = self._blocks[n]
-        held = self.meters[slave].__dict__["newest"][block.address, block.count]
-        if quality != Quality.GOOD or value != stamp(point, held) or held > time:
+        address = self.model.registers[n].address
+        held = [
+            then
+            for (first, count), then in self.meters[slave].__dict__["newest"].items()
+            if first <= address < first + count and 0 <= time - then < RECENT_MS
+        ]
+        if quality != Quality.GOOD or value not in {stamp(point, then) for then in held}:
             self.wrong.append((point, time, value))
 
     def missed(self, slave: int, start: int, end: int) -> int:

@@ -58,6 +58,7 @@ WHOLE_EVERY: Final = 4
 """So many failures, and a whole block is asked for instead of a register."""
 WIDER: Final = 4
 """By this much intervals widen while the journal nears its bound."""
+MINUTE_MS: Final = 60_000
 IDLE_MS: Final = 3_600_000
 
 
@@ -72,8 +73,8 @@ class Turn(NamedTuple):
 
 
 class BusLoop:
-    """Runs one bus. ``phase`` (0 to 1) shifts its deadlines, by that part of ``spread`` (ms) or of
-    the interval, whichever is less."""
+    """Runs one bus. ``phase`` (0 to 1) shifts its deadlines by that part of ``spread`` (ms), or of
+    an interval that is less than a minute."""
 
     def __init__(
         self,
@@ -393,7 +394,8 @@ class BusLoop:
         missed = (now - slave.at) // slave.interval
         if missed > 0 and slave.at > slave.device.start:
             self._telemetry.count("modbus_polls_skipped", missed)
-        phase = round(self._phase * min(interval, self._spread))
+        # What is read rarely is meant to be read on the minute; what is read often is spread out.
+        phase = round(self._phase * (interval if interval < MINUTE_MS else self._spread))
         slave.at = ((now - phase) // interval + 1) * interval + phase
 
     def _failed(self, slave: Slave, failure: Failure) -> None:

@@ -33,8 +33,9 @@ class ModbusSource:
     ``devices``: those without a Modbus connection are passed over. ``profiles`` by name.
     ``ids`` maps point names (``site/place/quantity/raw``) to stable ids, as ``PointTable.ids``
     does; quantities it does not name are not read. ``origin_ids`` as ``Journal.origin_ids``.
-    ``timeout`` seconds for one answer. ``spread`` seconds over which the buses' deadlines lie
-    (the first bus is exactly on the multiples of its intervals).
+    ``timeout`` seconds for one answer. ``spread`` seconds over which the buses' deadlines lie;
+    intervals of less than a minute are spread over all of the interval (the first bus is exactly
+    on the multiples of its intervals).
 
     Raises ``ConfigurationError`` with all faults when a device cannot be polled as written.
     """
