@@ -136,6 +136,12 @@ def test_a_frame_that_lost_a_byte_is_none_and_does_not_cost_the_next(
 _vector = st.sampled_from(GOOD).map(wire)
 
 
+def test_an_address_that_is_no_number_is_none_even_with_a_right_sum() -> None:
+    assert all_of(spoken("3981920003B7", 0x91, behind("00010000"), wake=0))[0] == Noise(
+        b"\x68", Why.ADDRESS
+    )
+
+
 @given(st.binary(max_size=60), _vector, st.lists(st.integers(0, 10_000), max_size=5))
 def test_a_frame_behind_noise_is_read_wherever_it_is_cut(
     noise: bytes, frame: bytes, cuts: list[int]
