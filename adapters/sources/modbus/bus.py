@@ -52,6 +52,7 @@ REFUSALS: Final = 8
 """Blocks of one poll that are read in halves; the search goes on with the next poll."""
 TIGHT: Final = 0.5
 """Of a line's time: from here on it is counted who needs how much of it."""
+WEIGHED_MS: Final = 1_000
 SPARE: Final = 1.03
 """An overloaded line is given this much more than it needs."""
 WHOLE_EVERY: Final = 4
@@ -100,7 +101,7 @@ class BusLoop:
         self._wide = False
         self._stretch = 1.0
         self._load = 0.0
-        self._polls = 0
+        self._polls = self._weighed = 0
         self._troubled = False
         self._attempts = 0
         self._hushed = 0
@@ -243,7 +244,7 @@ class BusLoop:
 
     def _patience(self, slave: Slave) -> float | None:
         """How long a question to a slave that is well may wait, s; None: as long as any."""
-        if not self._troubled and self._load < TIGHT:
+        if (not self._troubled and self._load < TIGHT) or len(self.slaves) == 1:
             return None
         honest = slave.pace.honest()
         if honest is None:
@@ -382,8 +383,9 @@ class BusLoop:
         else:
             slave.at = now  # the search for what it refuses goes on
         self._polls += 1
-        if self._polls >= len(self.slaves):
+        if self._polls >= len(self.slaves) and now >= self._weighed + WEIGHED_MS:
             self._polls = 0
+            self._weighed = now
             self._weigh()
 
     def _schedule(self, slave: Slave, now: int) -> None:
@@ -430,7 +432,7 @@ class BusLoop:
     # What a line can carry.
 
     def _weigh(self) -> None:
-        """Can the line keep its intervals? Looked at once a round."""
+        """Can the line keep its intervals? Looked at once a round, and once a second at most."""
         now = self._clock.now()
         costs = [
             (slave.pace.cost, slave.interval)

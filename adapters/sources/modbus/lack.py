@@ -81,11 +81,16 @@ class Search:
         ]
 
     def settle(self) -> None:
-        """Everything was read, or found bad. Cuts that only led to something bad were not needed
-        for anything else: what lies beside it may be read at once again."""
-        for (function, first, end), cut in self._trials:
-            if any(f == function and s < end and first < e for f, s, e in self._bad):
+        """Everything was read, or found bad. Cuts that only led to something bad, or to a cut
+        further in, were not needed for anything else: what lies beside it may be read at once
+        again; where it may not, that is found out by the next refusal."""
+        kept: set[tuple[int, int]] = set()
+        for (function, first, end), cut in reversed(self._trials):
+            explained = any(f == function and s < end and first < e for f, s, e in self._bad)
+            if explained or any(f == function and first < at < end for f, at in kept):
                 self._cuts.discard(cut)
+            else:
+                kept.add(cut)
         self._trials.clear()
 
 
