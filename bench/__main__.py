@@ -11,6 +11,7 @@
     both         all rooms and both, 100,000/s offered for 20 s                          30 s
     line         line protocol by itself                                                  5 s
     modbus modbus-rtu    polls a second over 200 connections, TCP and RTU over TCP       60 s
+    fleet        10,000 meters every 10 s over 200 connections on one core                 80 s
     edge         20 meters at 10 s: memory and CPU of the whole program                 150 s
     archive account judge    each room by itself                                         90 s
 
@@ -72,6 +73,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "line": _child("bench.line"),
     "modbus": _child("bench.modbus"),
     "modbus-rtu": _child("bench.modbus", "--rtu"),
+    "fleet": _child("bench.fleet"),
     "edge": lambda: print(json.dumps(edge.run()), flush=True),
     "archive": _child("bench.archive"),
     "account": _child("bench.account"),

@@ -29,6 +29,7 @@ class Slave:
         "_ids",
         "_profile",
         "_search",
+        "_searched",
         "_told",
         "_whole",
         "asked_short",
@@ -69,6 +70,7 @@ class Slave:
         self._profile = profile
         self._ids = ids
         self._search = Search()
+        self._searched = False
         self._told = ""
         self._whole = plan(device, profile, ids)
         self.plan: Plan = self._whole
@@ -104,6 +106,7 @@ class Slave:
 
     def replan(self, *, whole: bool) -> None:
         """Read what is left from now on. ``whole``: nothing was left open by the last poll."""
+        self._searched = True
         if whole:
             self._search.settle()
         self.plan = plan(self.device, self._profile, self._ids, lack=self._search.lack)
@@ -114,7 +117,7 @@ class Slave:
     def widen(self, *, barren: bool = False) -> None:
         """Forget what it refused: it may be another device by now."""
         self._search = Search()
-        self._told = ""
+        self._searched = bool(self._told)
         self.plan = self._whole
         self.barren = barren
 
@@ -134,8 +137,9 @@ class Slave:
 
     def news(self) -> str | None:
         """What it refuses, when that was not told yet."""
-        if self._search.open:
+        if not self._searched or self._search.open:
             return None
+        self._searched = False
         _, names = self.refused()
         if names == self._told:
             return None
