@@ -11,7 +11,9 @@ from tests.programs import ROOT
 
 PAGES = [
     ROOT / "docs" / "install.md",
-    *sorted(path for path in (ROOT / "deploy").rglob("*") if path.is_file()),
+    *sorted(
+        path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix != ".xlsx"
+    ),
 ]
 
 
