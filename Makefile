@@ -31,7 +31,7 @@ demo: $(if $(wildcard $(DEV)),$(DEV),$(DEMO))
 	@$(WITH_SERVERS) $(BIN)/meterwatch demo --seconds $(SECONDS) $(ARGS)
 
 test: $(DEV) servers
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
 
 # `make prove kill` reads like a sentence; make sees two goals. The names after `prove` become
 # goals that do nothing, so that they only reach the campaign runner.
