@@ -7,7 +7,7 @@ device's interval.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -87,5 +87,5 @@ def share(valid: int, expected: Values | float) -> float:
     return min(1.0, valid / float(expected))
 
 
-def _ints(values: object) -> npt.NDArray[np.int64]:
-    return np.array(list(values), np.int64)  # type: ignore[call-overload]
+def _ints(values: Iterable[int]) -> npt.NDArray[np.int64]:
+    return np.fromiter(values, np.int64)

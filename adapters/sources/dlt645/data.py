@@ -218,7 +218,7 @@ def _moment(text: str) -> datetime | None:
         return None
     year, *rest = (int(text[at : at + 2]) for at in range(0, 12, 2))
     try:
-        return datetime(2000 + year, *rest)  # type: ignore[arg-type]  # noqa: DTZ001 no zone known
+        return datetime(2000 + year, *rest)  # type: ignore[arg-type]  # five numbers, checked above  # noqa: DTZ001 no zone known
     except ValueError:
         return None
 
