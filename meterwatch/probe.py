@@ -14,7 +14,8 @@ from typing import Final, Protocol
 
 from adapters.profiles import load_profiles
 from adapters.sources.modbus.address import parse_connection
-from adapters.sources.modbus.link import Link, What
+from adapters.sources.modbus.link import Link
+from adapters.sources.polling import What
 from collector.profile import ORDERS, Profile
 from meterwatch.clock import SystemClock
 from meterwatch.commissioning.plausible import Objection, Value, Verdict, judge, object_to

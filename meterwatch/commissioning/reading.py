@@ -15,8 +15,9 @@ from typing import Final
 from adapters.sources.modbus.codec import decode_one
 from adapters.sources.modbus.identity import block as place_of
 from adapters.sources.modbus.identity import told_serial
-from adapters.sources.modbus.link import Failure, Link, What
+from adapters.sources.modbus.link import Link
 from adapters.sources.modbus.plan import Block, Plan, plan
+from adapters.sources.polling import Failure, What
 from collector.profile import Profile, Register
 from collector.quantities import quantities
 from collector.registry import Device

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from adapters.profiles import load_profiles
 from adapters.sources.modbus.address import Bus, Framing, parse_connection
-from adapters.sources.modbus.link import Link, What
+from adapters.sources.modbus.link import Link
 from adapters.sources.modbus.plan import Block
+from adapters.sources.polling import What
 from collector.profile import Profile
 from collector.quantities import quantities
 from meterwatch.clock import SystemClock

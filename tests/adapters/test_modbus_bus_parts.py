@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from adapters.sources.modbus.lack import Search
 from adapters.sources.modbus.owed import DOUBT_S, KEPT_S, Owed
-from adapters.sources.modbus.pace import slack
 from adapters.sources.modbus.plan import Block, blocks, spans
 from adapters.sources.modbus.reply import Kind, Question, Reply, crc16, rtu, tcp
+from adapters.sources.polling.pace import slack
 from collector.profile import Register
 
 ADDRESSES = st.sets(st.integers(0, 120), min_size=1, max_size=40)

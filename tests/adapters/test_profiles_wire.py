@@ -12,8 +12,9 @@ import pytest
 
 from adapters.profiles import load_profiles
 from adapters.sources.modbus.address import parse_connection
-from adapters.sources.modbus.link import Failure, Link
+from adapters.sources.modbus.link import Link
 from adapters.sources.modbus.plan import plan
+from adapters.sources.polling import Failure
 from collector.registry import Device
 from meterwatch.simulator.meters import ILLEGAL_ADDRESS, Meter, MeterServer
 

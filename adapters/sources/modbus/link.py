@@ -24,13 +24,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import termios
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
 from typing import Any, Final
 
 from pymodbus import FramerType
@@ -40,40 +36,13 @@ from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 from serial import SerialException
-from serial.rs485 import RS485Settings
 
 from adapters.sources.modbus.address import Bus, Framing
 from adapters.sources.modbus.owed import Owed
 from adapters.sources.modbus.plan import Block
 from adapters.sources.modbus.reply import Kind, Question, Reply, rtu, tcp
-
-
-class What(Enum):
-    """What went wrong, by what should be done about it."""
-
-    CONNECT = "no connection"
-    LOST = "connection lost"
-    SILENT = "no answer"
-    REFUSED = "refused"
-    """The device answered with an exception other than those below."""
-    NO_SUCH = "no such register"
-    """Exceptions 1, 2 and 3: not here, not like this; asking again will not help."""
-    BUSY = "busy"
-    """Exceptions 5 and 6: it is well, and asks to be asked again."""
-    GARBLED = "wrong answer"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why there is no answer; ``detail`` says it to an electrician. ``code``: the exception."""
-
-    what: What
-    detail: str
-    code: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.what.value}: {self.detail}"
-
+from adapters.sources.polling.failure import Failure, What
+from adapters.sources.polling.serial_port import drive, why_closed
 
 EXCEPTIONS: Final = {
     1: "illegal function",
@@ -157,7 +126,7 @@ class Link:
         try:
             opened = await client.connect()
             if opened and self.bus.rs485:
-                self._drive(client)
+                drive(client.ctx.transport.sync_serial, self.bus.rs485)
         except (ModbusException, OSError, ValueError, termios.error, SerialException) as fault:
             opened, why = False, f": {fault}"
         except asyncio.CancelledError:
@@ -166,7 +135,9 @@ class Link:
         _heed_cancellation(client)
         if not opened:
             client.close()
-            return Failure(What.CONNECT, f"cannot open {self.bus.place}" + (self._reason() or why))
+            if self.bus.framing is Framing.SERIAL:
+                why = f": {why_closed(self.bus.host, rs485=bool(self.bus.rs485))}"
+            return Failure(What.CONNECT, f"cannot open {self.bus.place}{why}")
         client.ctx.callback_data = self._came
         client.ctx.max_buffer_size = BUFFER
         self._client = client
@@ -186,13 +157,6 @@ class Link:
         if self._owed and isinstance(answer, bytes) and self._doubtful(unit, block):
             failure = await self._confirm(unit, block, wait)
             return answer if failure is None else failure
-        return answer
-
-    async def nudge(self, unit: int, block: Block, patience: float | None = None) -> Failure | None:
-        """Is it there? Asks for as little of ``block`` as there is; a refusal is an answer."""
-        answer = await self.read(unit, short(block), patience)
-        if isinstance(answer, bytes) or answer.what in {What.NO_SUCH, What.REFUSED, What.BUSY}:
-            return None
         return answer
 
     def close(self) -> None:
@@ -226,15 +190,6 @@ class Link:
         framer = FramerType.SOCKET if bus.framing is Framing.TCP else FramerType.RTU
         return AsyncModbusTcpClient(bus.host, port=bus.port, framer=framer, **options)
 
-    def _drive(self, client: Any) -> None:
-        """Have the port's driver switch the transceiver to sending and back, by its RTS line."""
-        client.ctx.transport.sync_serial.rs485_mode = RS485Settings(
-            rts_level_for_tx=self.bus.rs485 == "high",
-            rts_level_for_rx=self.bus.rs485 != "high",
-            delay_before_tx=None,
-            delay_before_rx=None,
-        )
-
     def _connection(self, made: bool) -> None:
         """pymodbus says that the connection is there or gone: wake whoever waits for an answer."""
         if not made:
@@ -244,20 +199,6 @@ class Link:
         """There will be no answer."""
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(reason)
-
-    def _reason(self) -> str:
-        """Why a serial port cannot be opened, where that can be seen."""
-        if self.bus.framing is not Framing.SERIAL:
-            return ""
-        if not Path(self.bus.host).exists():
-            return ": there is no such serial port"
-        if not os.access(self.bus.host, os.R_OK | os.W_OK):
-            return ": no permission to read and write it"
-        if self.bus.rs485:
-            return (
-                ": in use, not a serial port, or its driver cannot do rs485 (leave that out then)"
-            )
-        return ": in use, or not a serial port"
 
     # Asking.
 
@@ -465,7 +406,7 @@ class Link:
         yield Block(7 - block.function if block.function > 2 else 3, block.address, 2)
 
 
-def short(block: Block) -> Block:
+def shortest(block: Block) -> Block:
     """As little of it as can be asked."""
     return Block(block.function, block.address, 1)
 
