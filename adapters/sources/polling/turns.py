@@ -38,6 +38,8 @@ BUSY_MOST_MS: Final = 60_000
 TIGHT: Final = 0.5
 """Of a bus's time: from here on it is counted who needs how much of it."""
 WEIGHED_MS: Final = 1_000
+LOOK_MS: Final = 50
+"""What can be spared is counted this often at most; in between it only becomes less."""
 SPARE: Final = 1.03
 """An overloaded bus is given this much more than it needs."""
 HUSHED_AFTER: Final = 2
@@ -85,6 +87,8 @@ class Turns(Generic[P]):
         self._forced = 0
         """When somebody was asked although the bus had no time for it."""
         self._polls = self._weighed = 0
+        self._looked = (0, 0.0)
+        """When it was counted last for how long the bus can be kept, and how long that was."""
 
     @property
     def wider(self) -> float:
@@ -125,8 +129,12 @@ class Turns(Generic[P]):
         honest = one.pace.honest()
         if honest is None:
             return None
-        room = self._room(now, one)
-        return min(max(room, honest), self.timeout) / 1000
+        looked, room = self._looked
+        if now - looked >= LOOK_MS:
+            room = self._room(now, one)
+            looked = now
+            self._looked = (now, room)
+        return min(max(room - (now - looked), honest), self.timeout) / 1000
 
     # What became of a turn.
 
@@ -187,7 +195,7 @@ class Turns(Generic[P]):
         self._polls = 0
         self._weighed = now
         costs = [
-            (one.pace.cost, float(one.interval))
+            (one.pace.mean, float(one.interval))
             for one in self.devices
             if one.pace.answers and one.device.end > now and not one.failures
         ]
