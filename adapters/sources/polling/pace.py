@@ -29,7 +29,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.cost = 0.0
-        """One poll of it, all blocks, rather too long than too short: what is left by it is left."""
+        """One poll of it, all blocks; rather too long than too short: slack goes by it."""
         self.mean = 0.0
         """One poll of it, as it mostly is."""
         self.answers = 0
