@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from meterwatch.simulator.faults import Line
+
 
 def spoken(address: str, control: int, data: bytes = b"", wake: int = 4) -> bytes:
     """A frame on the wire."""
@@ -95,11 +97,13 @@ class SimLine:
     that calls (``call``), or on a serial port (``serial``).
 
     ``lag``: answers are held back until that many more questions have come: what is late comes
-    just when the next is awaited. ``echo``: the adapter repeats every question.
+    just when the next is awaited. ``echo``: the adapter repeats every question. With a ``line``
+    questions and answers take their time on it.
     """
 
-    def __init__(self, *meters: SimMeter) -> None:
+    def __init__(self, *meters: SimMeter, line: Line | None = None) -> None:
         self.meters: Sequence[SimMeter] = meters
+        self.line = line
         self.lag = 0
         self.echo = False
         self.port = 0
@@ -171,8 +175,12 @@ class SimLine:
         heard = bytearray()
         try:
             while data := await reader.read(4096):
+                if self.line is not None:
+                    await asyncio.sleep(self.line.seconds(len(data)) + self.line.turnaround)
                 heard += data
                 for answer in self._answers(heard):
+                    if self.line is not None:
+                        await asyncio.sleep(self.line.seconds(len(answer)))
                     writer.write(answer)
         except ConnectionError:
             return
