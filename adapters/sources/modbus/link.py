@@ -3,13 +3,13 @@
 Promise: ``read`` gives bytes that answer this very question, or a ``Failure`` as a value; it
 never raises for what happens on the wire and never waits longer than it may.
 
-pymodbus opens connections and makes requests. What it does not do, and is done here:
+pymodbus opens connections and carries bytes. What it does not do, and is done here:
 - a first ``connect`` that failed is never retried by it: every connect here is a new client,
   and it is given ``CONNECT_S`` at least: a lost SYN is sent again after 1 s and after 3, and a
   busy program may not take a slow turn of its own loop for a dead meter;
 - its ``execute`` waits with ``asyncio.wait_for``, which until Python 3.12 forgets a cancellation
-  that comes with the answer, and takes longer over it than over sending the question: we send
-  through it and wait by ourselves;
+  that comes with the answer, and takes longer over it than over sending the question: we write
+  the question (``request.py``) and wait by ourselves;
 - a connection lost while a question is open is told at once, not after the timeout;
 - it takes any answer of the right unit for the answer: bytes are read by ``reply.py`` instead,
   which holds unit, function, byte count and number against the question;
@@ -32,15 +32,14 @@ from typing import Any, Final
 from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
-from pymodbus.pdu import ModbusPDU
-from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
-from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 from serial import SerialException
 
+from adapters.sources.modbus import request
 from adapters.sources.modbus.address import Bus, Framing
 from adapters.sources.modbus.owed import Owed
 from adapters.sources.modbus.plan import Block
 from adapters.sources.modbus.reply import Kind, Question, Reply, rtu, tcp
+from adapters.sources.modbus.request import LAST_NUMBER
 from adapters.sources.polling.failure import Failure, What
 from adapters.sources.polling.serial_port import drive, why_closed
 
@@ -74,13 +73,6 @@ TRIES_IN_STEP: Final = 4
 """Questions to find out, at one go, whether a device is in step again."""
 BUFFER: Final = 4096
 
-_REQUESTS: Final[dict[int, Callable[..., ModbusPDU]]] = {
-    1: ReadCoilsRequest,
-    2: ReadDiscreteInputsRequest,
-    3: ReadHoldingRegistersRequest,
-    4: ReadInputRegistersRequest,
-}
-
 
 class Link:
     """A connection to ``bus``, opened by ``connect`` as often as needed. Used by one task.
@@ -96,6 +88,8 @@ class Link:
         """Connections made so far."""
         self._client: Any = None  # AsyncModbusTcpClient | AsyncModbusSerialClient
         self._numbered = bus.framing is Framing.TCP
+        self._number = 0
+        """Of the newest question. Counted on over connections: a late answer may outlive one."""
         self._open: Question | None = None
         self._answer: asyncio.Future[Reply] | None = None
         """What the open question waits for; an exception in it: there will be no answer."""
@@ -208,9 +202,8 @@ class Link:
             await asyncio.sleep(rest)
         if not self.connected:
             return Failure(What.LOST, self.bus.place)
-        request = _REQUESTS[block.function](address=block.address, count=block.count, dev_id=unit)
         try:
-            reply = await self._sent(loop, request, block, patience)
+            reply = await self._sent(loop, unit, block, patience)
         except TimeoutError:
             return self._silent(unit, block, patience)
         except (OSError, termios.error) as fault:
@@ -228,12 +221,13 @@ class Link:
         return self._judged(unit, block, reply)
 
     def _sent(
-        self, loop: asyncio.AbstractEventLoop, request: ModbusPDU, block: Block, patience: float
+        self, loop: asyncio.AbstractEventLoop, unit: int, block: Block, patience: float
     ) -> asyncio.Future[Reply]:
-        """Send ``request`` as pymodbus's ``execute`` does. Nobody else uses this client."""
-        manager = self._client.ctx
-        number = request.transaction_id = manager.getNextTID()
-        self._open = Question(request.dev_id, block.function, _length(block), number)
+        """Send a question. Nobody else uses this client."""
+        self._number = number = self._number % LAST_NUMBER + 1
+        numbered = self.bus.framing is Framing.TCP
+        frame = request.tcp(unit, block, number) if numbered else request.rtu(unit, block)
+        self._open = Question(unit, block.function, _length(block), number)
         answer = self._answer = loop.create_future()
         self._deadline = loop.time() + patience
         if self._watch is not None and self._watch.when() > self._deadline:
@@ -241,7 +235,7 @@ class Link:
             self._watch = None
         if self._watch is None:
             self._watch = loop.call_at(self._deadline, self._look, loop)
-        manager.pdu_send(request)
+        self._client.ctx.send(frame)  # which forgets what came before
         return answer
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
