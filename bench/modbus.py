@@ -52,6 +52,8 @@ PROFILE = Profile(
 )
 
 TURNS = 4
+WARM = 5
+"""Polls of each device before anything is counted."""
 
 
 class NullIntake:
@@ -140,7 +142,9 @@ async def ours(
         "bench", devices, {"bench": PROFILE}, ids, origin_ids, SystemClock(), Telemetry()
     )
     task = asyncio.create_task(source.run(intake))
-    await asyncio.sleep(2)  # connecting, first polls
+    first = intake.polls
+    while intake.polls < first + WARM * len(devices):  # connecting, telling who is up
+        await asyncio.sleep(0.1)
     with metering.turn(lambda: intake.polls):
         await asyncio.sleep(seconds)
     task.cancel()
@@ -171,7 +175,8 @@ async def bare(urls: Sequence[Sequence[str]], seconds: float, metering: Metering
             client.close()
 
     tasks = [asyncio.create_task(ask(url)) for url in urls]
-    await asyncio.sleep(2)  # connecting
+    while polls < WARM * len(urls):  # connecting
+        await asyncio.sleep(0.1)
     with metering.turn(lambda: polls):
         await asyncio.sleep(seconds)
     ending = True

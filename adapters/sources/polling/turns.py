@@ -11,7 +11,8 @@ anybody's reading would come too late (``pace.slack``). On a bus with little to 
 waits only as long as anybody ever took to answer, and some. So a dead device costs the others no
 reading. When nobody on a connection answers, one device is asked for all.
 
-A bus that cannot carry its intervals has all of them stretched alike.
+A bus that cannot carry its intervals has all of them stretched alike, and takes its devices one
+after another as fast as it can.
 """
 
 from __future__ import annotations
@@ -150,6 +151,9 @@ class Turns(Generic[P]):
             return 0
         interval = max(1, round(one.interval * self.wider))
         missed = (now - one.at) // one.interval if one.at > one.device.start else 0
+        if self.stretch > 1:  # multiples of this interval mean nothing to people: waste no time
+            one.at = max(one.at + interval, now) if one.at > one.device.start else now + interval
+            return missed
         # What is read rarely is meant to be read on the minute; what is read often is spread out.
         phase = round(self._phase * (interval if interval < MINUTE_MS else self._spread))
         one.at = ((now - phase) // interval + 1) * interval + phase
