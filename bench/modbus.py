@@ -143,7 +143,7 @@ async def ours(
     )
     task = asyncio.create_task(source.run(intake))
     first = intake.polls
-    while intake.polls < first + WARM * len(devices):  # connecting, telling who is up
+    while intake.polls < first + WARM * len(devices):  # noqa: ASYNC110 nobody sets an event
         await asyncio.sleep(0.1)
     with metering.turn(lambda: intake.polls):
         await asyncio.sleep(seconds)
@@ -175,7 +175,7 @@ async def bare(urls: Sequence[Sequence[str]], seconds: float, metering: Metering
             client.close()
 
     tasks = [asyncio.create_task(ask(url)) for url in urls]
-    while polls < WARM * len(urls):  # connecting
+    while polls < WARM * len(urls):  # noqa: ASYNC110 nobody sets an event
         await asyncio.sleep(0.1)
     with metering.turn(lambda: polls):
         await asyncio.sleep(seconds)
