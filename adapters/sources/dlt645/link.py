@@ -130,11 +130,12 @@ class Link:
             if number > FRAMES:
                 return Failure(What.GARBLED, f"meter {meter} never ends its answer")
 
-    async def who(self, pattern: str) -> str | Failure:
+    async def who(self, pattern: str, *, reading: bool = False) -> str | Failure:
         """The address of the one meter that ``pattern`` means. It is asked only at first contact,
-        so there is time to hear whether a second one answers."""
+        so there is time to hear whether a second one answers. Everybody is asked for the address;
+        with ``reading`` for a value, as part of an address always is: some know only that."""
         known = messages.read(pattern, ENERGY)
-        question = messages.read_address() if pattern == ANY else known
+        question = messages.read_address() if pattern == ANY and not reading else known
         seen: set[str] = set()
 
         def meant(said: Message) -> bool:
