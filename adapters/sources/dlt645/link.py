@@ -92,6 +92,7 @@ class Link:
         """Whether a question is."""
         self._lost = ""
         self._garbled = 0
+        self._stray = False
         self._foreign = ""
         self._silences = 0
         self._owed: defaultdict[str, dict[int, None]] = defaultdict(dict)
@@ -100,6 +101,12 @@ class Link:
     @property
     def connected(self) -> bool:
         return self._wire.connected
+
+    @property
+    def noisy(self) -> bool:
+        """Whether bytes came since the latest question that belong to no frame at all: an answer
+        beyond recognition, several at once, or what a terminal says now and then."""
+        return self._stray
 
     async def connect(self) -> Failure | None:
         """Open the line anew; None when it is open."""
@@ -279,6 +286,7 @@ class Link:
         self._reader.clear()
         self._events.clear()
         self._garbled = 0
+        self._stray = False
         self._foreign = ""
         self._heard_at = 0.0
 
@@ -286,7 +294,9 @@ class Link:
         """What a frame says; what is none, or is not for us, is only counted."""
         if isinstance(event, Noise):
             self._telemetry.count("dlt645_noise_bytes", len(event.data))
-            if event.why is not Why.STRAY:
+            if event.why is Why.STRAY:
+                self._stray = True
+            else:
                 self._garbled += 1
             return None
         said = messages.understand(event)
