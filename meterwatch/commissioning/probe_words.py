@@ -120,6 +120,12 @@ _STATES: Final = {
     Ending.GARBLED: "garbled",
     Ending.BROKEN: "broken-off",
 }
+_REASONS_ZH: Final = {
+    "no such data": "无此数据",
+    "wrong password or no authority": "密码错误或未授权",
+    UNANSWERED: "始终无应答",
+}
+"""Why a meter does not give something, as far as it is common; the rest stays as it is."""
 _UNREACHED: Final = {"serial": "hint-serial", "listen": "hint-listen"}
 
 
@@ -190,7 +196,8 @@ def _lacking(attempt: Attempt, words: Mapping[str, str], language: str) -> list[
     lines = [f"{words['refused']}: {attempt.failure}"] if attempt.failure else []
     for why in dict.fromkeys(why for _, why in attempt.lacking):
         names = "; ".join(_name(one, language) for one, said in attempt.lacking if said == why)
-        lines.append(f"{words['lacking']} ({why}): {names}")
+        said = _REASONS_ZH.get(why, why) if language == "zh" else why
+        lines.append(f"{words['lacking']} ({said}): {names}")
         if why == UNANSWERED:
             lines.append(words["unanswered"])
     return lines

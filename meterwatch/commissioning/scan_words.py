@@ -85,7 +85,7 @@ def words(language: str) -> Mapping[str, str]:
 def plan_told(search: Search, language: str) -> str:
     """What a scan is going to do, before it starts."""
     seconds, scope = search.longest, search.scope
-    most = f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+    most = f"{seconds / 60:.0f} min" if seconds >= 120 else f"{max(1, round(seconds))} s"
     how = {"place": search.place, "first": scope.first, "last": scope.last, "most": most}
     return words(language)[f"plan-{scope.kind.value}"].format(**how)
 

@@ -116,7 +116,7 @@ def head(sheet: Sheet, language: str) -> list[tuple[str, str]]:
         ("feeds_in", word(feeds, language)),
         ("when", sheet.when),
         ("watched", how),
-        ("clock", clock_told(sheet.told, language)),
+        ("clock", clock_told(sheet.told, language, advice=False)),
         ("connection", sheet.url),
     ]
     if sheet.told.clock is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,10 @@ from collector.errors import ConfigurationError
 from meterwatch.commissioning.contact.ports import Wanted
 from meterwatch.commissioning.contact.urls import with_option
 from meterwatch.commissioning.device_block import device_block
-from meterwatch.commissioning.models import SHIPPED
+from meterwatch.commissioning.models import SHIPPED, models_of
 from meterwatch.commissioning.scan import prepared, scan
 from meterwatch.commissioning.scan_words import render
+from meterwatch.fleet import shipped
 from meterwatch.scan_commands import run_scan
 from meterwatch.simulator.faults import Trouble
 from meterwatch.simulator.meters import Meter, MeterServer
@@ -67,6 +69,22 @@ async def test_one_device_that_answers_to_every_number_is_listed_once() -> None:
         done = await scan(prepared(server.url(1), Wanted(1, 3), patience=PATIENCE))
     assert [(one.who, one.also) for one in done.found] == [("1", ("2", "3"))]
     assert "one device" in render(done, "modbus", SHIPPED, "en")
+
+
+async def test_a_fleets_own_model_comes_first_where_it_fits_as_well(tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    text = shipped("adapters.profiles")["eastron-sdm630.toml"]
+    own = text.replace('name = "eastron-sdm630"', 'name = "our-meter"')
+    (tmp_path / "profiles" / "our-meter.toml").write_text(own, encoding="utf-8")
+    models = models_of(tmp_path)
+    async with MeterServer(
+        [meter(2, "eastron-sdm630", 1), meter(3, "acrel-dtsd1352", 5)], lambda: 0
+    ) as server:
+        search = prepared(server.url(1), Wanted(2, 3), models=models, patience=PATIENCE)
+        done = await scan(search, models=models)
+    likely = [one.likely[0].profile for one in done.found]
+    assert likely[0] == "our-meter"
+    assert likely[1] != "our-meter"
 
 
 async def test_blocks_are_read_as_they_stand() -> None:
