@@ -78,10 +78,15 @@ refusal will do as well. There are so many because a dead meter comes to owe the
 
 
 class Link:
-    """A connection to a line, opened by ``connect`` as often as needed. Used by one task."""
+    """A connection to a line, opened by ``connect`` as often as needed. Used by one task. After
+    ``silences`` questions in a row without a single byte it is closed; 0: never, for who asks
+    addresses that nobody may have."""
 
-    def __init__(self, wire: Wire, telemetry: Telemetry, timeout: float) -> None:
+    def __init__(
+        self, wire: Wire, telemetry: Telemetry, timeout: float, silences: int = SILENCES
+    ) -> None:
         self.timeout = timeout
+        self._most_silences = silences
         self._wire = wire
         self._telemetry = telemetry
         self._reader = Reader()
@@ -311,7 +316,7 @@ class Link:
     def _silent(self, meter: str) -> Failure:
         if not self._heard_at:
             self._silences += 1
-            if self._silences >= SILENCES:
+            if self._silences == self._most_silences:
                 self._wire.close()
         text = f"meter {meter} does not answer within {self.timeout:g} s"
         if self._foreign:
