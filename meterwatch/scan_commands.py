@@ -79,6 +79,7 @@ def run_scan(
 ) -> int:
     """Scan and print; 0 when somebody answers."""
     from meterwatch.commissioning.models import models_of
+    from meterwatch.commissioning.probe_words import waiting_told
     from meterwatch.commissioning.scan import Scan, prepared, scan
     from meterwatch.commissioning.scan_words import plan_told, render, words
 
@@ -94,7 +95,8 @@ def run_scan(
 
     async def going() -> tuple[Scan, str]:
         search = prepared(url, wanted, models=models, patience=patience, clock=clock)
-        print(plan_told(search, language), file=sys.stderr)
+        for line in (*waiting_told(url, 0, language), plan_told(search, language)):
+            print(line, file=sys.stderr)
         return await scan(search, models=models, progress=progress, clock=clock), search.protocol
 
     done, protocol = asyncio.run(going())

@@ -26,7 +26,8 @@ _WORDS: Final[dict[str, dict[str, str]]] = {
         "hint-listen": "look at the terminal: is it told this machine's address and this port, and"
         " does the firewall let it in? Is the program already listening here (stop it first)?",
         "hint-silent-modbus": "check the unit number; on a serial line also baud rate, parity and"
-        " the two wires (try them exchanged)",
+        " the two wires (try them exchanged); a meter with DL/T 645 on its label needs a URL that"
+        " begins with dlt645",
         "hint-silent-dlt645": "check the number on the label, the meter's power and the two wires"
         " (try them exchanged); on a serial line also baud rate and parity (2400, 9600 and even"
         " are usual)",
@@ -79,7 +80,8 @@ _WORDS: Final[dict[str, dict[str, str]]] = {
         "hint-serial": "请检查串口名称，以及当前用户是否有权使用",
         "hint-listen": "请检查终端：主站地址和端口是否填写本机，防火墙是否放行；"
         "若程序已在此端口监听，请先停止",
-        "hint-silent-modbus": "请检查从站号；串口线路还要检查波特率、校验位和 A/B 两根线是否接反",
+        "hint-silent-modbus": "请检查从站号；串口线路还要检查波特率、校验位和 A/B 两根线是否接反；"
+        "铭牌上标有 DL/T 645 的表，URL 要以 dlt645 开头",
         "hint-silent-dlt645": "请检查铭牌上的表号、表计供电和 A/B 两根线是否接反；"
         "串口线路还要检查波特率和校验位（常见 2400、9600，偶校验）",
         "hint-garbled": "请检查波特率、校验位和接线，以及是否有其他主站正在抄读",

@@ -59,10 +59,15 @@ async def test_three_meters_of_which_two_end_alike_are_found() -> None:
         assert not check_connection(one["connection"]).wrong
 
 
-async def test_a_search_may_begin_below_an_ending() -> None:
+@pytest.mark.parametrize("serial", [True, False])
+async def test_a_search_may_begin_below_an_ending(serial: bool) -> None:
     async with SimLine(meter(A), meter(B), meter(C)) as line:
         line.collide = True
-        done = await scanned(url(line, "AAAAAAAAAA37"))
+        where = url(line, "AAAAAAAAAA37")
+        if serial:
+            where = f"dlt645+serial://{line.serial()}?address=AAAAAAAAAA37"
+        done = await scanned(where)
+        assert line.connections == (not serial), "silence closes nothing"
     assert [one.who for one in done.found] == [B, A]
     assert done.asked == 100
 

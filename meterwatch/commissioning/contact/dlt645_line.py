@@ -1,7 +1,9 @@
 """A DL/T 645 line, opened for a person who waits in front of it.
 
 A serial port and a serial server are opened when asked; a terminal that calls us is waited for,
-and of those that call and are not meant it is kept what they say. Nothing is logged.
+and of those that call and are not meant it is kept what they say. Silence closes nothing: a
+search asks a hundred addresses that nobody has, and a terminal would have to call again each
+time. Nothing is logged.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ CALL_S: Final = 180.0
 class OpenLine:
     """``open`` as often as wanted; a line that is open stays so."""
 
-    def __init__(self, line: Line, patience: float, call_s: float = CALL_S) -> None:
+    def __init__(self, line: Line, patience: float, *, call_s: float = CALL_S) -> None:
         self.place = line.place
         self._heard = _Listener()
         self._call_s = call_s
@@ -33,7 +35,7 @@ class OpenLine:
         if isinstance(self._wire, TerminalWire):
             self._terminals = Terminals(line.host, line.port, patience, self._heard)
             self._terminals.wires.append(self._wire)
-        self.link = Link(self._wire, self._heard, patience)
+        self.link = Link(self._wire, self._heard, patience, silences=0)
 
     async def open(self) -> str:
         """ "" or why it cannot be opened."""
