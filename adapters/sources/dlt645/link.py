@@ -54,12 +54,22 @@ refusal will do as well. There are so many because a dead meter comes to owe the
 
 class Link:
     """A connection to a line, opened by ``connect`` as often as needed. Used by one task.
-    ``timeout`` seconds for one answer, ``gap`` of silence before each question."""
+    ``timeout`` seconds for one answer, ``gap`` of silence before each question. After ``silences``
+    questions in a row without a single byte it is closed; 0: never, for a serial port, and for who
+    asks addresses that nobody may have."""
 
-    def __init__(self, wire: Wire, telemetry: Telemetry, timeout: float, gap: float = 0.0) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        telemetry: Telemetry,
+        timeout: float,
+        gap: float = 0.0,
+        silences: int = SILENCES,
+    ) -> None:
         self.timeout = timeout
         self._gap = gap
         self._quiet_from = 0.0
+        self._most_silences = silences
         self._wire = wire
         self._telemetry = telemetry
         self._reader = Reader()
@@ -70,6 +80,7 @@ class Link:
         """Whether a question is."""
         self._lost = ""
         self._garbled = 0
+        self._stray = False
         self._foreign = ""
         self._silences = 0
         self._owed: defaultdict[str, dict[int, None]] = defaultdict(dict)
@@ -78,6 +89,12 @@ class Link:
     @property
     def connected(self) -> bool:
         return self._wire.connected
+
+    @property
+    def noisy(self) -> bool:
+        """Whether bytes came since the latest question that belong to no frame at all: an answer
+        beyond recognition, several at once, or what a terminal says now and then."""
+        return self._stray
 
     async def connect(self) -> Failure | None:
         """Open the line anew; None when it is open."""
@@ -112,12 +129,15 @@ class Link:
             if number > FRAMES:
                 return Failure(What.GARBLED, f"meter {meter} never ends its answer")
 
-    async def who(self, pattern: str, patience: float | None = None) -> str | Failure:
+    async def who(
+        self, pattern: str, patience: float | None = None, *, reading: bool = False
+    ) -> str | Failure:
         """The address of the one meter that ``pattern`` means. It is asked only at first contact,
-        so there is time to hear whether a second one answers."""
+        so there is time to hear whether a second one answers. Everybody is asked for the address;
+        with ``reading`` for a value, as part of an address always is: some know only that."""
         wait = self.timeout if patience is None else min(patience, self.timeout)
         known = messages.read(pattern, ENERGY)
-        question = messages.read_address() if pattern == ANY else known
+        question = messages.read_address() if pattern == ANY and not reading else known
         seen: set[str] = set()
 
         def meant(said: Message) -> bool:
@@ -267,6 +287,7 @@ class Link:
         self._reader.clear()
         self._events.clear()
         self._garbled = 0
+        self._stray = False
         self._foreign = ""
         self._heard_at = 0.0
 
@@ -274,7 +295,9 @@ class Link:
         """What a frame says; what is none, or is not for us, is only counted."""
         if isinstance(event, Noise):
             self._telemetry.count("dlt645_noise_bytes", len(event.data))
-            if event.why is not Why.STRAY:
+            if event.why is Why.STRAY:
+                self._stray = True
+            else:
                 self._garbled += 1
             return None
         said = messages.understand(event)
@@ -289,7 +312,7 @@ class Link:
     def _silent(self, meter: str, wait: float) -> Failure:
         if not self._heard_at:
             self._silences += 1
-            if self._silences >= SILENCES:
+            if self._silences == self._most_silences:
                 self._wire.close()
         text = f"meter {meter} does not answer within {wait:.3g} s"
         if self._foreign:

@@ -13,7 +13,7 @@ from typing import Final
 from adapters.sources import polling
 from adapters.sources.dlt645.address import Line, Way, parse_connection
 from adapters.sources.dlt645.frame import matches
-from adapters.sources.dlt645.link import Link
+from adapters.sources.dlt645.link import SILENCES, Link
 from adapters.sources.dlt645.meter import Meter
 from adapters.sources.dlt645.speaker import Dlt645Speaker
 from adapters.sources.dlt645.terminals import Terminals, TerminalWire
@@ -81,7 +81,13 @@ class Dlt645Source:
             await asyncio.gather(*self._opening, return_exceptions=True)
 
     def _speak(self, line: Line, patience: Patience[Meter]) -> Dlt645Speaker:
-        link = Link(self._wire(line), self._telemetry, line.timeout or self._timeout, line.gap)
+        link = Link(
+            self._wire(line),
+            self._telemetry,
+            line.timeout or self._timeout,
+            line.gap,
+            0 if line.way is Way.SERIAL else SILENCES,
+        )
         return Dlt645Speaker(link, self._clock, self._telemetry, patience)
 
     # Lines whose terminals call us.
