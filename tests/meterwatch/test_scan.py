@@ -24,7 +24,7 @@ from meterwatch.simulator.faults import Trouble
 from meterwatch.simulator.meters import Meter, MeterServer
 from tests.meterwatch.three_phases import Load, Site, shown
 
-PATIENCE = 0.05
+PATIENCE = 0.2
 
 
 def meter(unit: int, profile: str, energy: float, **more: object) -> Meter:

@@ -99,9 +99,8 @@ class BusLoop(Generic[P]):
         self._changes = 0
 
     def replace(self, devices: Sequence[P]) -> None:
-        """Other devices from now on; those that did not change keep their state."""
-        known = {one.device.key: one for one in self.turns.devices}
-        self.turns.devices = [new.after(known.get(new.device.key)) for new in devices]
+        """Other devices from now on, as ``Turns.replace``."""
+        self.turns.replace(devices)
         self.wake()
 
     def wake(self) -> None:

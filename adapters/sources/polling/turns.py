@@ -70,7 +70,10 @@ class Turns(Generic[P]):
     (ms), or of an interval that is less than a minute."""
 
     def __init__(self, devices: Sequence[P], phase: float, spread: int) -> None:
-        self.devices = list(devices)
+        self.devices: list[P] = []
+        self._shortest = IDLE_MS
+        """The shortest interval on the bus."""
+        self.replace(devices)
         self.timeout = 2_000.0
         """Milliseconds for one answer."""
         self.load = 0.0
@@ -90,6 +93,12 @@ class Turns(Generic[P]):
         self._polls = self._weighed = 0
         self._looked = (0, 0.0)
         """When it was counted last for how long the bus can be kept, and how long that was."""
+
+    def replace(self, devices: Sequence[P]) -> None:
+        """Other devices from now on; those that did not change keep their state."""
+        known = {one.device.key: one for one in self.devices}
+        self.devices = [new.after(known.get(new.device.key)) for new in devices]
+        self._shortest = min((one.interval for one in self.devices), default=IDLE_MS)
 
     @property
     def wider(self) -> float:
@@ -125,8 +134,11 @@ class Turns(Generic[P]):
 
     def patience(self, one: P, now: int) -> float | None:
         """How long a question of its poll may wait, s; None: as long as any."""
-        if (not self._troubled and self.load < TIGHT) or len(self.devices) == 1:
+        if len(self.devices) == 1:
             return None
+        spare = (1 - self.load) * self._shortest
+        if not self._troubled and self.load < TIGHT and self.timeout < spare:
+            return None  # whoever is silent, nobody is late
         honest = one.pace.honest()
         if honest is None:
             return None
