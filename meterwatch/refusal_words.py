@@ -18,6 +18,28 @@ _KEY: Final = r"([\w.-]+/[\w.-]+)"
 _SHAPES: Final = tuple(
     (re.compile(shape), told)
     for shape, told in (
+        # What a sender can do (adapters/sources/payload/receipts.py).
+        (r"^send the form that (\S+) shows$", r"请按 \1 所示格式发送"),
+        (r"^enter the gateway in its site's file, or correct its name here$",
+         "请在所属单位的文件中登记该网关，或在此更正名称"),
+        (r"^enter the device in the registry, or correct its name here$",
+         "请在台账中登记该表计，或在此更正名称"),
+        (r"^correct the name, or enter the quantity with the device$",
+         "请更正名称，或为该表计登记此指标"),
+        (r"^correct the unit$", "请更正单位"),
+        (r"^if the meter was exchanged, enter the new one with its first day$",
+         "如已换表，请登记新表及其启用日期"),
+        (r"^enter the device with this gateway, or correct its name here$",
+         "请将该表计登记在此网关下，或在此更正名称"),
+        (r"^correct the clock, or the device's dates in the registry$",
+         "请校正时钟，或更正台账中该表计的日期"),
+        (r"^correct the clock, or the form of the time$", "请校正时钟，或更正时间格式"),
+        (r"^send a number, true, false or null$", "请发送数字、true、false 或 null"),
+        (r"^send fewer readings in each message$", "请每次少发一些读数"),
+        (r"^nothing: it is kept, and for the operator to report$",
+         "无需处理：已保存，由运维人员上报"),
+        (r'"id" is neither a text nor a whole number of (\d+) characters at most; it is not '
+         r"repeated", r'"id" 应为文本或整数，最多 \1 个字符；未予回显'),
         # Who and what (adapters/sources/payload/plan.py, decoder.py).
         (rf"no gateway {_Q} in the registry: add it to its site's file",
          r"台账中没有网关 \1：请写入所属单位的文件"),

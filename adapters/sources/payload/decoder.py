@@ -14,12 +14,13 @@ that mean "no value") is remembered by position and done on the finished columns
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
 from adapters.sources.payload.plan import NEWEST, OLDEST, Planner
+from adapters.sources.payload.receipts import Id, Receipt
 from adapters.sources.payload.shape import Row, UnreadableError, read
 from collector.model import Batch, Reason, Refusal, concat
 from collector.normalise import parse_time
@@ -44,11 +45,13 @@ _UNREAD: Final = -(2**62)  # before any device's service: such a row is looked a
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """``batch``: all usable rows, one segment per message that has any. ``refusals``: one per
-    message, reason and device. ``backfill``: every segment is late data."""
+    message, reason and device. ``backfill``: every segment is late data. ``receipts``: for each
+    message, in order, what its sender is to be told once batch and refusals are safe."""
 
     batch: Batch
     refusals: list[Refusal]
     backfill: bool
+    receipts: list[Receipt] = field(default_factory=list)
 
 
 class _Known:
@@ -102,28 +105,38 @@ class PayloadDecoder:
             return self._decode(messages)
         except Exception as bug:  # noqa: BLE001 a bug at one message must not stop the others
             if len(messages) == 1:
-                return Decoded(Batch.empty(), [self._failed(messages[0], bug)], False)
+                failed = self._failed(messages[0], bug)
+                return Decoded(Batch.empty(), [failed], False, [Receipt.of_refusal(failed)])
         parts = [self.decode_many([message]) for message in messages]
         brought = [part for part in parts if len(part.batch)]
         return Decoded(
             concat([part.batch for part in brought]),
             [refusal for part in parts for refusal in part.refusals],
             bool(brought) and all(part.backfill for part in brought),
+            [receipt for part in parts for receipt in part.receipts],
         )
 
     def _decode(self, messages: Sequence[Message]) -> Decoded:
         columns = Columns()
+        values = columns.values
         refusals: list[Refusal] = []
+        receipts: list[Receipt] = []
         for topic, payload, received in messages:
             known = self._topics.get(topic) or self._gateway(topic)
+            before = len(values)
             notes: Notes | None
             if isinstance(known, str):
-                notes, origin = self._unknown(known, topic, payload), self.origin
+                (notes, own), origin = self._unknown(known, topic, payload), self.origin
             else:
-                notes, origin = self._message(known, payload, received, columns), known.origin
-            if notes is not None:
+                notes, own = self._message(known, payload, received, columns)
+                origin = known.origin
+            if notes is None:
+                receipts.append(Receipt(len(values) - before, (), own))
+            else:
                 refusals.extend(notes.refusals(received, origin, _kind(known), payload))
-        return Decoded(columns.batch(), refusals, bool(columns.backfill) and all(columns.backfill))
+                receipts.append(Receipt(len(values) - before, notes.refused(), own))
+        late = bool(columns.backfill) and all(columns.backfill)
+        return Decoded(columns.batch(), refusals, late, receipts)
 
     def _failed(self, message: Message, bug: Exception) -> Refusal:
         topic, payload, received = message
@@ -143,18 +156,18 @@ class PayloadDecoder:
 
     def _message(
         self, known: _Known, payload: bytes, received: int, columns: Columns
-    ) -> Notes | None:
-        """Append the rows of one message; what of it is refused, if anything."""
+    ) -> tuple[Notes | None, Id]:
+        """Append the rows of one message; what of it is refused, if anything, and its own id."""
         try:
-            message, damages = read(payload)
+            message, damages, numbers = read(payload)
         except UnreadableError as fault:
-            return Notes.of(Reason.PAYLOAD, str(fault), 1)
+            return Notes.of(Reason.PAYLOAD, str(fault), 1), None
         notes: Notes | None = None
         if damages or not message.readings:
             notes = Notes.of_damages(damages)
         first = len(columns.times)
         plans, take, times = known.plans, columns.values.extend, columns.times
-        for row in message.readings:
+        for number, row in enumerate(message.readings):
             # The usual row in as few steps as can be; anything else is looked at in _row.
             plan = plans.get((row.device, row.serial, *row.values))
             time = row.time
@@ -167,7 +180,8 @@ class PayloadDecoder:
                 or row.units
                 or row.flags
             ):
-                notes = self._row(known, row, columns, notes)
+                at = number if numbers is None else numbers[number]
+                notes = self._row(known, row, at, columns, notes)
                 continue
             columns.plans.append(plan)
             times.append(time)
@@ -175,9 +189,11 @@ class PayloadDecoder:
         if len(times) > first:
             late = max(times[first:]) < received - self._late_after
             columns.close(known.origin, received, message.backfill or late)
-        return notes
+        return notes, message.id
 
-    def _row(self, known: _Known, row: Row, columns: Columns, notes: Notes | None) -> Notes | None:
+    def _row(
+        self, known: _Known, row: Row, number: int, columns: Columns, notes: Notes | None
+    ) -> Notes | None:
         """Append one row that has something about it, or note why not."""
         values, units, flags = row.values, row.units, row.flags
         for quantity in flags or ():  # a flag without a value is a reading without a value
@@ -190,13 +206,13 @@ class PayloadDecoder:
         if plan.refused:
             notes = notes or Notes()
             for reason, detail, count in plan.refused:
-                notes.add(reason, row.device, detail, count)
+                notes.add(reason, row.device, detail, count, number)
         if not plan.count:
             return notes
         if fault or not plan.start <= time < plan.end:
             notes = notes or Notes()
             why = (Reason.BAD_TIME, row.device, fault) if fault else _bad_time(row, plan, time)
-            notes.add(*why, plan.count)
+            notes.add(*why, plan.count, number)
             return notes
         if flags:
             columns.flags.extend(flagged(len(columns.values), plan, values, flags))
@@ -223,19 +239,21 @@ class PayloadDecoder:
         return known
 
     @staticmethod
-    def _unknown(gateway: str, topic: str, payload: bytes) -> Notes:
-        """Why nothing of a message is taken that no known gateway sent."""
+    def _unknown(gateway: str, topic: str, payload: bytes) -> tuple[Notes, Id]:
+        """Why nothing of a message is taken that no known gateway sent, and its own id."""
         if not gateway:
             told = f"topic {topic!r:.120} is not meterwatch/v1/GATEWAY/readings"
-            return Notes.of(Reason.PAYLOAD, told, 1)
+            return Notes.of(Reason.PAYLOAD, told, 1), None
+        own: Id = None
         try:
-            message, damages = read(payload)
+            message, damages, _ = read(payload)
+            own = message.id
             count = sum(len(row.values) for row in message.readings)
             count += sum(damage.readings for damage in damages)
         except UnreadableError:
             count = 1
         told = f"no gateway {gateway!r:.80} in the registry: add it to its site's file"
-        return Notes.of(Reason.UNKNOWN_GATEWAY, told, max(count, 1))
+        return Notes.of(Reason.UNKNOWN_GATEWAY, told, max(count, 1)), own
 
     # Plans: made once per device, serial, units and list of quantities.
 

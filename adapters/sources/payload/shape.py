@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from adapters.sources.payload.receipts import LONGEST_ID, Id
+
 Scalar = float | bool | None
 
 
@@ -31,15 +33,31 @@ class Message(msgspec.Struct, gc=False):
 
     readings: list[Row]
     backfill: bool = False
+    id: Id = None
+
+
+WHOLE: Final = -1
+"""In the place of a row's number: the message as a whole."""
 
 
 class Damage(NamedTuple):
-    """Part of a message that cannot be used: ``device`` is empty where it cannot be told."""
+    """Part of a message that cannot be used: ``device`` is empty where it cannot be told, ``row``
+    is the number of its row, from 0."""
 
     device: str
     detail: str
     readings: int
     whole_row: bool
+    row: int = WHOLE
+
+
+class Read(NamedTuple):
+    """A message, what of it is damaged, and, where rows are missing because of that, the number
+    that each of those left had."""
+
+    message: Message
+    damages: list[Damage]
+    numbers: list[int] | None = None
 
 
 class UnreadableError(ValueError):
@@ -50,64 +68,87 @@ _typed: Final = msgspec.json.Decoder(Message)
 _any: Final = msgspec.json.Decoder()
 
 
-def read(payload: bytes) -> tuple[Message, list[Damage]]:
+def read(payload: bytes) -> Read:
     """The rows of ``payload`` and what of it is damaged. Raises ``UnreadableError``."""
     try:
-        return _typed.decode(payload), []
+        message = _typed.decode(payload)
     except msgspec.ValidationError:
         return _salvage(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise UnreadableError(f"this is not JSON: {fault}") from fault
+    damages: list[Damage] = []
+    if message.id is not None:
+        message.id = own_id(message.id, damages)
+    return Read(message, damages)
 
 
-def _salvage(payload: bytes) -> tuple[Message, list[Damage]]:
+def own_id(written: Any, damages: list[Damage]) -> Id:
+    """By what a message calls itself; None for what cannot be that."""
+    match written:
+        case None:
+            return None
+        case bool():
+            pass
+        case int() if abs(written) < 10 ** (LONGEST_ID - 1):
+            return written
+        case str() if len(written) <= LONGEST_ID:
+            return written
+    told = f'"id" is neither a text nor a whole number of {LONGEST_ID} characters at most'
+    damages.append(Damage("", f"{told}; it is not repeated", 0, True))
+    return None
+
+
+def _salvage(payload: bytes) -> Read:
     try:
         whole = _any.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise UnreadableError(f"this is not JSON: {fault}") from fault
     if not isinstance(whole, dict) or not isinstance(whole.get("readings"), list):
         raise UnreadableError('a message is an object with a list "readings"')
-    message = Message([], whole.get("backfill") is True)
     damages: list[Damage] = []
+    message = Message([], whole.get("backfill") is True, own_id(whole.get("id"), damages))
     if not isinstance(whole.get("backfill", False), bool):
         # A flag that cannot be read says nothing about the readings themselves.
         damages.append(Damage("", '"backfill" is neither true nor false; taken as false', 0, True))
-    for raw in whole["readings"]:
-        row = _row(raw, damages)
+    numbers: list[int] = []
+    for number, raw in enumerate(whole["readings"]):
+        row = _row(raw, number, damages)
         if row is not None:
             message.readings.append(row)
-    return message, damages
+            numbers.append(number)
+    return Read(message, damages, numbers)
 
 
-def _row(raw: Any, damages: list[Damage]) -> Row | None:
+def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
     if not isinstance(raw, dict):
-        damages.append(Damage("", "an entry of readings is not an object", 1, True))
+        damages.append(Damage("", "an entry of readings is not an object", 1, True, number))
         return None
     device = raw.get("device")
     named = device if isinstance(device, str) else ""
     values = raw.get("values")
     count = len(values) if isinstance(values, dict) else 1
     if isinstance(values, dict):
-        values = dict(_usable(named, values, damages))
+        values = dict(_usable(named, values, number, damages))
         if not values and count:
             return None
     try:
         return msgspec.convert(raw | {"values": values}, Row)
     except msgspec.ValidationError as fault:
-        damages.append(Damage(named, str(fault).replace("`$", "`reading"), count, True))
+        told = str(fault).replace("`$", "`reading")
+        damages.append(Damage(named, told, count, True, number))
         return None
 
 
 def _usable(
-    device: str, values: dict[str, Any], damages: list[Damage]
+    device: str, values: dict[str, Any], number: int, damages: list[Damage]
 ) -> Iterator[tuple[str, Scalar]]:
     for quantity, value in values.items():
-        number = _number(value)
-        if number is None and value is not None:
+        usable = _number(value)
+        if usable is None and value is not None:
             told = f"{quantity:.80} = {value!r:.60}: a value is a number, true, false or null"
-            damages.append(Damage(device, told, 1, False))
+            damages.append(Damage(device, told, 1, False, number))
         else:
-            yield quantity, number
+            yield quantity, usable
 
 
 def _number(value: Any) -> float | None:
