@@ -1,0 +1,320 @@
+"""What is asked and answered: the paths, who may, and how much. An ASGI application.
+
+Whatever is refused for what it *is* (no token, not its turn, too large, no room on the disk) is
+refused by its header, before the body is read. A body that was taken is answered after the journal
+has synced what it brought.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from adapters.sources.http import openapi
+from adapters.sources.http.answers import CODES, JSON, Answer, fault, of_readings, of_write
+from adapters.sources.http.desk import Desk
+from adapters.sources.http.limits import Room, Share, Strangers
+from adapters.sources.http.report import Report
+from adapters.sources.http.settings import HttpSettings
+from adapters.sources.payload import Receipt
+from collector.ports import Credentials, Intake, Urgency
+
+READINGS: Final = "/v1/readings"
+WRITE: Final = "/api/v2/write"
+VERSION: Final = "2.7.0"
+"""What clients of InfluxDB that ask for its version are told: the API, not the product."""
+_SAMPLE: Final = 64 << 10
+_GZIP_RESERVE: Final = 32
+_FULL_S: Final = 30.0
+_STOPPING_S: Final = 5.0
+_ENCODINGS: Final = {b"": False, b"identity": False, b"gzip": True, b"x-gzip": True}
+_JSON_TYPES: Final = (b"", b"application/json")
+_PRECISIONS: Final = ("ns", "us", "ms", "s")
+
+
+class RefusedError(Exception):
+    """The request is not served: ``answer`` says why, ``why`` in a word for the metrics."""
+
+    def __init__(self, why: str, answer: Answer) -> None:
+        super().__init__(why)
+        self.why, self.answer = why, answer
+
+
+@dataclasses.dataclass(slots=True)
+class Service:
+    """What the endpoints share. ``stopping``: nothing more is taken in."""
+
+    settings: HttpSettings
+    credentials: Credentials
+    intake: Intake
+    desk: Desk
+    room: Room
+    report: Report
+    time: Callable[[], float]
+    stopping: bool = False
+    shares: dict[str, Share] = dataclasses.field(default_factory=dict)
+    strangers: Strangers = dataclasses.field(default_factory=Strangers)
+
+    def share(self, gateway: str) -> Share:
+        """Of a gateway that has shown who it is: there are as many as have credentials."""
+        found = self.shares.get(gateway)
+        if found is None:
+            settings = self.settings
+            most = max(settings.max_body, settings.in_flight // 4)
+            found = self.shares[gateway] = Share(
+                settings.rates, self.time(), settings.per_gateway, most
+            )
+        return found
+
+
+class Taking:
+    """The endpoint of one API: takes a body, has it stored, answers."""
+
+    def __init__(
+        self,
+        service: Service,
+        api: str,
+        told: Callable[[Receipt], Answer],
+        types: tuple[bytes, ...] | None = None,
+    ) -> None:
+        self._service, self._api, self._told, self._types = service, api, told, types
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(reversed(scope["headers"]))  # of two, the first
+        address = scope["client"][0] if scope["client"] else ""
+        gateway, why, asked = "", "", False
+
+        async def hear() -> Any:
+            nonlocal asked
+            asked = True
+            return await receive()
+
+        try:
+            gateway = self._gateway(scope, headers)
+            answer = await self._serve(gateway, headers, scope, hear)
+        except RefusedError as refused:
+            why, answer = refused.why, refused.answer
+            if not asked:
+                await self._hesitate(gateway, address, answer.status)
+        except ClientGoneError:
+            return
+        if not asked and b"expect" in headers:
+            # Nobody can tell whether the body will still come.
+            answer = dataclasses.replace(
+                answer, headers=(*answer.headers, (b"connection", b"close"))
+            )
+        told = _message(answer) if why else ""
+        self._service.report.answered(answer.status, why, gateway or address, told)
+        await respond(answer, send)
+
+    def _gateway(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
+        """Who asks, or why nobody is to be heard."""
+        proven: str = scope["state"]["gateway"]
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        found: str | None = proven
+        if scheme.lower() in {b"bearer", b"token"}:
+            found = self._service.credentials.gateway_of(token.strip().decode("latin-1"))
+        if not found:
+            challenge = (b"www-authenticate", b'Bearer realm="meterwatch"')
+            told = "send the gateway's token: Authorization: Bearer TOKEN"
+            if scheme:
+                told = "this token is not known: check it, or have a new one made"
+            raise RefusedError("unauthorized", fault(401, told, headers=(challenge,)))
+        if proven and found != proven:
+            told = f"the certificate is {proven!r:.80}, the token that of another gateway"
+            raise RefusedError("forbidden", fault(403, told))
+        return found
+
+    async def _hesitate(self, gateway: str, address: str, status: int) -> None:
+        """Tell a client that is refused again and again a little later each time."""
+        service, now = self._service, self._service.time()
+        if status not in {401, 403, 429}:
+            return
+        denials = (
+            service.share(gateway).denials if gateway else service.strangers.bucket(address, now)
+        )
+        late = denials.wait(now) > 0
+        denials.take(0 if late else 1)
+        if late:
+            await asyncio.sleep(1.0)  # of this client alone, whose connection is not read meanwhile
+
+    async def _serve(
+        self, gateway: str, headers: dict[bytes, bytes], scope: Scope, receive: Receive
+    ) -> Answer:
+        service, settings = self._service, self._service.settings
+        share = service.share(gateway)
+        self._can_take()
+        gzip, length, api = self._checked(headers, scope)
+        size = settings.max_body if length is None else length
+        size = size if size <= settings.max_body else 0  # it will not be read
+        reserve = min(settings.max_body, size * _GZIP_RESERVE) if gzip else size
+        denied = share.denied(reserve, service.time())
+        if denied is not None:
+            told = f"more {denied.limit} than one gateway may have: again in {denied.wait:.1f} s"
+            raise RefusedError("rate", fault(429, told, retry_after=denied.wait))
+        share.enter(reserve)
+        try:
+            if not await service.room.take(reserve, settings.patience):
+                told = "more is under way than there is room for"
+                raise RefusedError("room", fault(503, told, retry_after=_STOPPING_S))
+            try:
+                return await self._take(gateway, share, api, gzip, length, receive)
+            finally:
+                service.room.give(reserve)
+        finally:
+            share.leave(reserve)
+
+    def _can_take(self) -> None:
+        service = self._service
+        if service.stopping:
+            told = "meterwatch is shutting down"
+            raise RefusedError("stopping", fault(503, told, retry_after=_STOPPING_S))
+        if service.intake.pressure() > Urgency.PUSH:
+            raise RefusedError("disk", _full())
+
+    def _checked(self, headers: dict[bytes, bytes], scope: Scope) -> tuple[bool, int | None, str]:
+        """Whether it is packed, its length if that is known, and which decoder it is for."""
+        encoding = headers.get(b"content-encoding", b"").strip().lower()
+        if encoding not in _ENCODINGS:
+            told = f"Content-Encoding {encoding.decode('latin-1')!r:.40}: send gzip, or none"
+            raise RefusedError("form", fault(415, told))
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if self._types is not None and kind not in self._types:
+            told = f"Content-Type {kind.decode('latin-1')!r:.40}: send application/json"
+            raise RefusedError("form", fault(415, told))
+        api = self._api
+        if api == WRITE:
+            query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            precision = query.get("precision", ["ns"])[-1]
+            if precision not in _PRECISIONS:
+                told = f"precision {precision!r:.40}: one of {', '.join(_PRECISIONS)}"
+                raise RefusedError("form", fault(400, told))
+            api = f"{WRITE}:{precision}"
+        if b"transfer-encoding" in headers:
+            return _ENCODINGS[encoding], None, api
+        if b"content-length" not in headers:
+            raise RefusedError("form", fault(411, "send Content-Length, or the body in chunks"))
+        return _ENCODINGS[encoding], int(headers[b"content-length"]), api
+
+    async def _take(
+        self, gateway: str, share: Share, api: str, gzip: bool, length: int | None, receive: Receive
+    ) -> Answer:
+        """Read the body and have it stored; it is this request's turn, and there is room."""
+        service, most = self._service, self._service.settings.max_body
+        body = bytearray()
+        size = length or 0
+        more = size <= most
+        while more:
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                raise ClientGoneError
+            body += event.get("body", b"")
+            more = event.get("more_body", False)
+            if len(body) > most:
+                size = max(size, len(body))
+                break
+        excess = size if size > most else 0
+        share.used(size=len(body))
+        topic = f"meterwatch/v1/{gateway}/readings"
+        head = bytes(body[:_SAMPLE] if excess else body)
+        outcome = await service.desk.bring(api, topic, head, gzip=gzip, size=excess)
+        if outcome.receipt is None:
+            raise RefusedError("disk", _full())
+        refused = sum(part.count for part in outcome.receipt.refused)
+        share.used(
+            readings=outcome.receipt.stored + refused,
+            size=max(0, outcome.size - len(body)) if not excess else 0,
+        )
+        return self._told(outcome.receipt)
+
+
+class ClientGoneError(Exception):
+    """It closed the connection before its body was here: it will send it again."""
+
+
+async def respond(answer: Answer, send: Send) -> None:
+    headers = list(answer.headers)
+    if answer.status != 204:
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def application(service: Service) -> Starlette:
+    """Everything that is served."""
+    document = msgspec.json.encode(openapi.document(service.settings))
+
+    async def described(_: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    async def ping(_: Request) -> Response:
+        return Response(
+            status_code=204,
+            headers={"X-Influxdb-Version": VERSION, "X-Influxdb-Build": "meterwatch"},
+        )
+
+    async def health(request: Request) -> Response:
+        full = service.intake.pressure() > Urgency.PUSH
+        well = not (service.stopping or full)
+        told = "takes readings" if well else "the disk is full" if full else "shutting down"
+        if request.url.path == "/healthz":
+            body: dict[str, Any] = {"status": "ok" if well else "failing", "message": told}
+        else:
+            body = {"name": "meterwatch", "status": "pass" if well else "fail", "message": told}
+            body |= {"checks": [], "version": VERSION}
+        return Response(
+            msgspec.json.encode(body), 200 if well else 503, media_type="application/json"
+        )
+
+    async def refused(request: Request, found: Exception) -> Response:
+        assert isinstance(found, HTTPException)
+        status = found.status_code if found.status_code in CODES else 400
+        told = "there is nothing at this path" if status == 404 else CODES[status]
+        if found.headers and "Allow" in found.headers:
+            told = f"here only {found.headers['Allow']}"
+        answer = fault(status, told)
+        address = request.client.host if request.client else ""
+        service.report.answered(status, "path", address, f"{request.method} {request.url.path}")
+        return Response(answer.body, status, headers=found.headers, media_type="application/json")
+
+    async def failed(_: Request, bug: Exception) -> Response:
+        service.report.bug(bug)
+        answer = fault(500, "the program failed on this request: see its log")
+        return Response(answer.body, 500, media_type="application/json")
+
+    routes = [
+        Route(READINGS, Taking(service, READINGS, of_readings, _JSON_TYPES), methods=["POST"]),
+        Route(WRITE, Taking(service, WRITE, of_write), methods=["POST"]),
+        Route("/healthz", health),
+        Route("/health", health),
+        Route("/ping", ping),
+        Route("/openapi.json", described),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: refused, Exception: failed})
+    app.router.redirect_slashes = False
+    return app
+
+
+def _full() -> Answer:
+    return fault(
+        503, "the disk is nearly full: keep the readings and come back", retry_after=_FULL_S
+    )
+
+
+def _message(answer: Answer) -> str:
+    told: str = msgspec.json.decode(answer.body)["message"]
+    return told
+
+
+__all__ = ["JSON", "READINGS", "WRITE", "RefusedError", "Service", "application"]

@@ -1,0 +1,209 @@
+"""Bodies that are here whole -> one batch -> the journal -> what each sender is told.
+
+All that came while the last batch was decoded is the next one: columns are made once for many
+requests. A small batch is decoded where it is; a large one in a thread, so that the loop goes on
+serving. One batch at a time, for a decoder may be used by one thread only.
+
+Invariant: an outcome with a receipt is given only after the journal has synced the batch and the
+refusals of its request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from adapters.sources.http.bodies import BrokenError, TooLargeError, gunzip
+from adapters.sources.http.report import Report
+from adapters.sources.payload import Decoded, Message, Receipt
+from collector.model import Batch, Reason, Refusal
+from collector.ports import Clock, Delivery, Intake, Urgency
+
+TURN_REQUESTS: Final = 512
+TURN_BYTES: Final = 4 << 20
+INLINE_BYTES: Final = 64 << 10
+"""A batch of at most so many bytes is decoded in the loop: it takes less than handing it over."""
+GZIP_GAIN: Final = 8
+"""How much larger than its packed form a body usually is."""
+_TURN_S: Final = 0.002
+"""A batch is begun no sooner than this after the last: under load they become larger, and every
+request waits for the disk longer than that anyway."""
+
+
+class Decoder(Protocol):
+    """What the desk needs of a payload decoder."""
+
+    def decode_many(self, messages: Sequence[Message]) -> Decoded: ...
+
+    def too_large(self, topic: str, head: bytes, size: int, received: int) -> Refusal: ...
+
+
+class Outcome(NamedTuple):
+    """What became of a request: ``receipt``, or None when the disk is too full for it. ``size``
+    of the body unpacked."""
+
+    receipt: Receipt | None
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class Arrived:
+    """A request whose body is here. ``api`` names its decoder; ``topic`` is whom it is from.
+    ``size`` of the body, unpacked; larger than ``body`` where only its beginning was taken."""
+
+    api: str
+    topic: str
+    body: bytes
+    size: int
+    gzip: bool
+    received: int
+    since: float
+    outcome: asyncio.Future[Outcome]
+
+
+class Desk:
+    """``decoders`` by API, looked up for each batch: a reload changes them. One loop."""
+
+    def __init__(
+        self,
+        decoders: Callable[[], Mapping[str, Decoder]],
+        intake: Intake,
+        clock: Clock,
+        report: Report,
+        max_body: int,
+    ) -> None:
+        self._decoders, self._intake, self._clock = decoders, intake, clock
+        self._report, self._max_body = report, max_body
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Arrived] = deque()
+        self._came = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "http-decode")
+
+    async def bring(
+        self, api: str, topic: str, body: bytes, *, gzip: bool = False, size: int = 0
+    ) -> Outcome:
+        """Have a body decoded, stored and synced; or, where it has ``size`` bytes and ``body``
+        is its beginning, refused and kept as evidence."""
+        outcome: asyncio.Future[Outcome] = self._loop.create_future()
+        since, size = self._loop.time(), size or len(body)
+        self._waiting.append(
+            Arrived(api, topic, body, size, gzip, self._clock.now(), since, outcome)
+        )
+        self._came.set()
+        return await outcome
+
+    async def run(self) -> None:
+        """Until cancelled. What is waiting then stays without an outcome."""
+        last = 0.0
+        try:
+            while True:
+                await self._came.wait()
+                early = last + _TURN_S - self._loop.time()
+                if early > 0:
+                    await asyncio.sleep(early)
+                last = self._loop.time()
+                await self._turn()
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _turn(self) -> None:
+        lots: dict[str, list[Arrived]] = {}
+        requests = size = 0
+        while self._waiting and requests < TURN_REQUESTS and size < TURN_BYTES:
+            one = self._waiting.popleft()
+            lots.setdefault(one.api, []).append(one)
+            requests += 1
+            size += len(one.body) * (GZIP_GAIN if one.gzip else 1)
+        if not self._waiting:
+            self._came.clear()
+        decoders = self._decoders()
+        for api, lot in lots.items():
+            if size <= INLINE_BYTES:
+                self._decode(decoders[api], lot)
+            else:
+                await self._loop.run_in_executor(self._thread, self._decode, decoders[api], lot)
+
+    # In the loop or in the thread.
+
+    def _decode(self, decoder: Decoder, lot: list[Arrived]) -> None:
+        good: list[Arrived] = []
+        size = 0
+        for one in lot:
+            refusal = self._refusal(decoder, one)
+            if refusal is not None:
+                told = Decoded(Batch.empty(), [refusal], False, [Receipt.of_refusal(refusal)])
+                self._hand_over([one], told)
+                continue
+            good.append(one)
+            size += one.size
+            if size >= TURN_BYTES:  # unpacked, they may be many times what came
+                self._store(decoder, good)
+                good, size = [], 0
+        if good:
+            self._store(decoder, good)
+
+    def _refusal(self, decoder: Decoder, one: Arrived) -> Refusal | None:
+        """Unpack a body in its place; or why it is refused before it is looked at."""
+        if one.size > len(one.body):
+            return decoder.too_large(one.topic, one.body, one.size, one.received)
+        if not one.gzip:
+            return None
+        try:
+            one.body = gunzip(one.body, self._max_body)
+        except TooLargeError as fault:
+            one.size = len(fault.head)
+            return decoder.too_large(one.topic, fault.head, one.size, one.received)
+        except BrokenError as fault:
+            like = decoder.too_large(one.topic, one.body, one.size, one.received)
+            told = f"the body is not gzip, which Content-Encoding says it is: {fault}"
+            return dataclasses.replace(like, reason=Reason.PAYLOAD, detail=told)
+        one.size = len(one.body)
+        return None
+
+    def _store(self, decoder: Decoder, lot: list[Arrived]) -> None:
+        messages = [(one.topic, one.body, one.received) for one in lot]
+        decoded = decoder.decode_many(messages)
+        late = decoded.batch.segments.backfill
+        if late.any() and not late.all() and self._intake.pressure() > Urgency.BACKFILL:
+            # The disk is nearly full, and the late ones are refused first.
+            for one, message in zip(lot, messages, strict=True):
+                self._hand_over([one], decoder.decode_many([message]))
+        else:
+            self._hand_over(lot, decoded)
+        for one in lot:
+            one.body = b""
+
+    def _hand_over(self, lot: Sequence[Arrived], decoded: Decoded) -> None:
+        receipts = decoded.receipts
+
+        def answered(*, synced: bool) -> None:
+            """The intake's thread tells."""
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._settle, lot, receipts, synced)
+
+        self._intake.submit(
+            Delivery(
+                decoded.batch if len(decoded.batch) else None,
+                Urgency.BACKFILL if decoded.backfill else Urgency.PUSH,
+                decoded.refusals,
+                synced=lambda: answered(synced=True),
+                refused=lambda: answered(synced=False),
+            )
+        )
+
+    # In the loop.
+
+    def _settle(self, lot: Sequence[Arrived], receipts: Sequence[Receipt], synced: bool) -> None:
+        if synced:
+            readings = sum([receipt.stored for receipt in receipts])
+            since = min([one.since for one in lot])
+            self._report.synced(len(lot), readings, self._loop.time() - since)
+        for one, receipt in zip(lot, receipts, strict=True):
+            if not one.outcome.done():
+                one.outcome.set_result(Outcome(receipt if synced else None, one.size))
