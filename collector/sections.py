@@ -277,3 +277,15 @@ class Section:
             else:
                 values.append(read((key, index), value))
         return tuple(values)
+
+
+_HOST_PORT: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
+
+
+def host_and_port(section: Section, listen: str, example: str) -> tuple[str, int]:
+    """Host and port of what ``listen`` of ``section`` says; a fault and "", 0 where it is none."""
+    match = _HOST_PORT.fullmatch(listen)
+    if match is None or int(match[2]) > 65535:
+        section.fault("listen", f'listen "{listen}" is not host:port', f'as "{example}"')
+        return "", 0
+    return match[1].strip("[]"), int(match[2])

@@ -24,7 +24,7 @@ from collector.model import Revision
 from collector.ports import Fold, Source
 from collector.registry import PointTable, Registry, table
 from collector.secrets import secret
-from collector.settings import MqttSource, NotifierSettings, Settings
+from collector.settings import HttpSource, MqttSource, NotifierSettings, Settings
 from meterwatch import fleet as fleets
 from meterwatch import logs, projections
 from rules.engine import Engine
@@ -39,6 +39,9 @@ _EXTRAS: Final = {
     "serial": "modbus",
     "apprise": "notify",
     "influxdb_client": "influx",
+    "uvicorn": "http",
+    "starlette": "http",
+    "h11": "http",
 }
 
 
@@ -54,7 +57,7 @@ def update(program: Program) -> None:
     """Hand a reloaded registry to the sources."""
     for one in program.fleet.settings.sources:
         source: Any = program.sources.get(one.name)
-        if isinstance(one, MqttSource) and source is not None:
+        if isinstance(one, MqttSource | HttpSource) and source is not None:
             source.update(_decoder(program, one))
         elif source is not None:
             fleet = program.fleet
@@ -63,11 +66,7 @@ def update(program: Program) -> None:
 
 def _mqtt(program: Program, one: Any) -> Source:
     mqtt = imported("adapters.sources.mqtt")
-    folder = program.folder
-
-    def path(name: str) -> str:
-        return str(folder / name) if name else ""
-
+    path = partial(_path, program.folder)
     settings = mqtt.MqttSettings(
         name=one.name,
         host=one.host,
@@ -92,7 +91,7 @@ def _mqtt(program: Program, one: Any) -> Source:
     return source
 
 
-def _decoder(program: Program, one: MqttSource) -> Any:
+def _decoder(program: Program, one: MqttSource | HttpSource) -> Any:
     payload = imported("adapters.sources.payload")
     return payload.PayloadDecoder(
         program.fleet.registry,
@@ -102,6 +101,40 @@ def _decoder(program: Program, one: MqttSource) -> Any:
         late_after_ms=program.fleet.settings.program.late_after_ms,
         profiles=program.fleet.profiles,
     )
+
+
+def _http(program: Program, one: Any) -> Source:
+    http = imported("adapters.sources.http")
+    path = partial(_path, program.folder)
+    settings = http.HttpSettings(
+        name=one.name,
+        host=one.host,
+        port=one.port,
+        cert_file=path(one.cert_file),
+        key_file=path(one.key_file),
+        client_ca_file=path(one.client_ca_file),
+        client_crl_file=path(one.client_crl_file),
+        max_body=one.max_body_mb << 20,
+        in_flight=one.under_way_mb << 20,
+        connections=one.max_connections,
+        per_address=one.max_connections_per_address,
+        rates=http.Rates(one.rate_requests, one.rate_readings, one.rate_kb << 10, one.burst),
+        head_timeout=one.head_timeout,
+        keep_alive=one.keep_alive,
+        slowest=one.slowest,
+    )
+    credentials = imported("adapters.identity.store").GatewayCredentials(
+        program.data, program.clock, program.telemetry
+    )
+    source: Source = http.HttpSource(
+        settings, _decoder(program, one), credentials, program.clock, program.telemetry
+    )
+    return source
+
+
+def _path(folder: Path, name: str) -> str:
+    """Of a file that settings name."""
+    return str(folder / name) if name else ""
 
 
 def _modbus(program: Program, one: Any) -> Source:
@@ -138,6 +171,7 @@ _SOURCES: Final[Mapping[str, Callable[[Program, Any], Source]]] = {
     "mqtt": _mqtt,
     "modbus": _modbus,
     "dlt645": _dlt645,
+    "http": _http,
 }
 
 

@@ -187,7 +187,8 @@ class Served:
         try:
             link.request(method, path, body, dict(headers or {}))
             found = link.getresponse()
-            return Answer(found.status, dict(found.headers), found.read())
+            headers = {name.lower(): value for name, value in found.headers.items()}
+            return Answer(found.status, headers, found.read())
         finally:
             if over is None:
                 link.close()
@@ -219,10 +220,10 @@ class Wire:
             head += piece
         lines = head.decode("latin-1").split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines[1:] if line)
-        headers = {name.title(): value for name, value in headers.items()}
+        headers = {name.lower(): value for name, value in headers.items()}
         body = b""
-        while len(body) < int(headers.get("Content-Length", 0)):
-            body += self.socket.recv(65536)
+        while left := int(headers.get("content-length", 0)) - len(body):
+            body += self.socket.recv(left)
         return Answer(int(lines[0].split()[1]), headers, body)
 
     def closed(self) -> bytes:

@@ -37,6 +37,7 @@ VERSION: Final = "2.7.0"
 _SAMPLE: Final = 64 << 10
 _GZIP_RESERVE: Final = 32
 _FULL_S: Final = 30.0
+_PRESSURE_S: Final = 0.1
 _STOPPING_S: Final = 5.0
 _ENCODINGS: Final = {b"": False, b"identity": False, b"gzip": True, b"x-gzip": True}
 _JSON_TYPES: Final = (b"", b"application/json")
@@ -65,6 +66,16 @@ class Service:
     stopping: bool = False
     shares: dict[str, Share] = dataclasses.field(default_factory=dict)
     strangers: Strangers = dataclasses.field(default_factory=Strangers)
+    _asked: float = -1.0
+    _full: bool = False
+
+    def full(self) -> bool:
+        """The disk takes no pushed readings. Asked ten times a second at most: it looks at the
+        file system."""
+        now = self.time()
+        if now - self._asked >= _PRESSURE_S:
+            self._asked, self._full = now, self.intake.pressure() > Urgency.PUSH
+        return self._full
 
     def share(self, gateway: str) -> Share:
         """Of a gateway that has shown who it is: there are as many as have credentials."""
@@ -147,6 +158,7 @@ class Taking:
         late = denials.wait(now) > 0
         denials.take(0 if late else 1)
         if late:
+            service.report.late()
             await asyncio.sleep(1.0)  # of this client alone, whose connection is not read meanwhile
 
     async def _serve(
@@ -180,7 +192,7 @@ class Taking:
         if service.stopping:
             told = "meterwatch is shutting down"
             raise RefusedError("stopping", fault(503, told, retry_after=_STOPPING_S))
-        if service.intake.pressure() > Urgency.PUSH:
+        if service.full():
             raise RefusedError("disk", _full())
 
     def _checked(self, headers: dict[bytes, bytes], scope: Scope) -> tuple[bool, int | None, str]:
@@ -228,7 +240,7 @@ class Taking:
         share.used(size=len(body))
         topic = f"meterwatch/v1/{gateway}/readings"
         head = bytes(body[:_SAMPLE] if excess else body)
-        outcome = await service.desk.bring(api, topic, head, gzip=gzip, size=excess)
+        outcome = await service.desk.bring(api, topic, head, gzip=gzip, excess=excess)
         if outcome.receipt is None:
             raise RefusedError("disk", _full())
         refused = sum(part.count for part in outcome.receipt.refused)
@@ -265,7 +277,7 @@ def application(service: Service) -> Starlette:
         )
 
     async def health(request: Request) -> Response:
-        full = service.intake.pressure() > Urgency.PUSH
+        full = service.full()
         well = not (service.stopping or full)
         told = "takes readings" if well else "the disk is full" if full else "shutting down"
         if request.url.path == "/healthz":

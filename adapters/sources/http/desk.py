@@ -55,12 +55,13 @@ class Outcome(NamedTuple):
 @dataclass(slots=True, eq=False)
 class Arrived:
     """A request whose body is here. ``api`` names its decoder; ``topic`` is whom it is from.
-    ``size`` of the body, unpacked; larger than ``body`` where only its beginning was taken."""
+    ``size`` of the body, unpacked; ``cut``: it was too large, and this is its beginning."""
 
     api: str
     topic: str
     body: bytes
     size: int
+    cut: bool
     gzip: bool
     received: int
     since: float
@@ -86,14 +87,14 @@ class Desk:
         self._thread = ThreadPoolExecutor(1, "http-decode")
 
     async def bring(
-        self, api: str, topic: str, body: bytes, *, gzip: bool = False, size: int = 0
+        self, api: str, topic: str, body: bytes, *, gzip: bool = False, excess: int = 0
     ) -> Outcome:
-        """Have a body decoded, stored and synced; or, where it has ``size`` bytes and ``body``
-        is its beginning, refused and kept as evidence."""
+        """Have a body decoded, stored and synced; or, where it had ``excess`` bytes, too many,
+        and ``body`` is its beginning, refused and kept as evidence."""
         outcome: asyncio.Future[Outcome] = self._loop.create_future()
-        since, size = self._loop.time(), size or len(body)
+        now, since, size = self._clock.now(), self._loop.time(), excess or len(body)
         self._waiting.append(
-            Arrived(api, topic, body, size, gzip, self._clock.now(), since, outcome)
+            Arrived(api, topic, body, size, bool(excess), gzip, now, since, outcome)
         )
         self._came.set()
         return await outcome
@@ -150,7 +151,7 @@ class Desk:
 
     def _refusal(self, decoder: Decoder, one: Arrived) -> Refusal | None:
         """Unpack a body in its place; or why it is refused before it is looked at."""
-        if one.size > len(one.body):
+        if one.cut:
             return decoder.too_large(one.topic, one.body, one.size, one.received)
         if not one.gzip:
             return None

@@ -141,8 +141,11 @@ class Connection(H11Protocol):
         self._came = 0
         self._unread.clear()
         self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        try:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        except OSError:  # the other side has gone already
+            self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the base's name
         """Called by uvicorn where h11 found a fault: which one is the exception being handled."""
@@ -153,7 +156,8 @@ class Connection(H11Protocol):
             self._deaf = True  # what follows a whole request is no business of its answer
             self.flow.pause_reading()
             return
-        self._refuse(fault(status if status in CODES else 400, f"this is not HTTP/1.1: {found}"))
+        told = f"this is not HTTP/1.1: {found}"[:200]
+        self._refuse(fault(status if status in CODES else 400, told))
 
     def _refuse(self, answer: Answer) -> None:
         """Answer in place of the application, and end the connection."""

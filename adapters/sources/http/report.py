@@ -39,6 +39,10 @@ class Report:
             self._telemetry.count("http_refused", source=self._name, limit=why)
             self._trouble(f"http-{why}", who, status=status, message=message)
 
+    def late(self) -> None:
+        """One of many refusals of the same client is told late."""
+        self._telemetry.count("http_told_late", source=self._name)
+
     def slow(self, phase: Phase, address: str) -> None:
         """A connection was ended for its slowness."""
         self._telemetry.count("http_refused", source=self._name, limit="slow")

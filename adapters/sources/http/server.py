@@ -52,6 +52,11 @@ class Server:
         self._listening: asyncio.Server | None = None
         self.port = 0
 
+    @property
+    def connections(self) -> int:
+        """How many are open, handshakes included."""
+        return self._from.total()
+
     async def open(self) -> None:
         settings = self.settings
         self._listening = await asyncio.get_running_loop().create_server(
@@ -77,7 +82,7 @@ class Server:
                 if phase in {Phase.HEAD, Phase.BODY}:
                     self.report.slow(phase, one.client[0] if one.client else "")
                 one.end(phase)
-        self.report.connections(self._from.total())
+        self.report.connections(self.connections)
 
     def stop_listening(self) -> None:
         """No new connections; those that are idle end, the others end with their answer."""
@@ -107,7 +112,7 @@ class Server:
 
     def enter(self, address: str) -> str:
         """Count a connection from ``address``; which limit is in its way instead, if any."""
-        if self._from.total() >= self.settings.connections:
+        if self.connections >= self.settings.connections:
             return "connections"
         if self._from[address] >= self.settings.per_address:
             return "per-address"

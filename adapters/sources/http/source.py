@@ -46,6 +46,8 @@ class HttpSource:
         self.name = f"http:{settings.name}"
         self.port = 0
         """Where it listens; 0 while it does not."""
+        self._server: Server | None = None
+        self._room = Room(settings.in_flight)
         self._settings = settings
         self._certificates = Certificates(settings)
         self._credentials = credentials
@@ -59,6 +61,16 @@ class HttpSource:
         """From the next requests on, decode with this one."""
         self._origin = decoder.origin
         self._decoders: Mapping[str, Decoder] = {READINGS: decoder}
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._server.connections if self._server is not None else 0
+
+    @property
+    def under_way(self) -> int:
+        """Bytes that are not synced yet."""
+        return self._room.used
 
     async def run(self, intake: Intake) -> None:
         """Until cancelled. Then nothing more is let in, what is under way is given a few seconds
@@ -112,11 +124,13 @@ class HttpSource:
             self._credentials,
             intake,
             desk,
-            Room(settings.in_flight),
+            self._room,
             self._report,
             self._loop.time,
         )
-        server = Server(application(service), settings, self._certificates, self._report)
+        server = self._server = Server(
+            application(service), settings, self._certificates, self._report
+        )
         if not settings.cert_file and not _is_loopback(settings.host):
             self._report.plain(settings.address)
         stopping = asyncio.create_task(self._stopping.wait())
