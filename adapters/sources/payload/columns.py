@@ -135,7 +135,7 @@ class _Note:
     __slots__ = ("count", "detail", "rows")
 
     def __init__(self, detail: str) -> None:
-        self.detail = detail[:_DETAIL]
+        self.detail = _printable(detail[:_DETAIL])
         self.count = 0
         self.rows: list[int] = []
 
@@ -146,8 +146,17 @@ class _Note:
             rows.append(row)
 
     def also(self, detail: str) -> None:
-        if len(self.detail) < _DETAIL and detail not in self.detail:
-            self.detail = f"{self.detail}; {detail}"[:_DETAIL]
+        if len(self.detail) < _DETAIL:
+            detail = _printable(detail[:_DETAIL])
+            if detail not in self.detail:
+                self.detail = f"{self.detail}; {detail}"[:_DETAIL]
+
+
+def _printable(text: str) -> str:
+    """What senders invent steers no terminal and breaks no line of a log."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)[:_DETAIL]
 
 
 class Notes:

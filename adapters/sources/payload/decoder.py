@@ -19,9 +19,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
-from adapters.sources.payload.plan import NEWEST, OLDEST, Planner
+from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
 from adapters.sources.payload.receipts import Id, Receipt
-from adapters.sources.payload.shape import Row, UnreadableError, read
+from adapters.sources.payload.shape import OversizeError, Row, UnreadableError, read
+from adapters.sources.payload.unpack import MOST_BYTES, unpack
 from collector.model import Batch, Reason, Refusal, concat
 from collector.normalise import parse_time
 from collector.profile import Profile
@@ -39,6 +40,7 @@ _TIMES: Final = 200
 _KIND: Final = "mqtt-json"
 _LONGEST_NAME: Final = 128
 """Of a gateway that nobody registered; a longer one is not kept for a replay."""
+_FEWER: Final = "let the gateway send fewer readings in each"
 _UNREAD: Final = -(2**62)  # before any device's service: such a row is looked at in full
 
 
@@ -62,6 +64,7 @@ class _Known:
         self.zone = zone
         self.origin = origin
         self.plans: dict[tuple[object, ...], Plan] = {}
+        self.hints = Hints()
         self.times: dict[str, int] = {}
         """Time texts read lately: the rows of a message mostly share one."""
 
@@ -72,7 +75,8 @@ class PayloadDecoder:
     ``identify`` gives origin ids (``Journal.origin_ids``); readings come from ``gateway:ID``,
     and what no known gateway sent from ``source`` (``mqtt:main``), so that nobody can fill the
     dictionary with invented names. ``late_after_ms``: a message whose newest reading is older
-    than this at receipt is late data, whatever its flag says.
+    than this at receipt is late data, whatever its flag says. ``max_bytes``: of one message,
+    unpacked.
     """
 
     def __init__(
@@ -84,7 +88,9 @@ class PayloadDecoder:
         source: str,
         late_after_ms: int,
         profiles: Mapping[str, Profile],
+        max_bytes: int = MOST_BYTES,
     ) -> None:
+        self._most = max_bytes
         self._planner = Planner(registry, table, profiles)
         self._late_after = late_after_ms
         gateways = list(registry.gateways.values())
@@ -150,7 +156,7 @@ class PayloadDecoder:
         """The refusal of a message that was too large to be taken in whole."""
         known = self._gateway(topic)
         origin = self.origin if isinstance(known, str) else known.origin
-        told = f"the message has {size:,} bytes; let the gateway send fewer readings in each"
+        told = f"the message has {size:,} bytes; {_FEWER}"
         sample = head[:SAMPLE_BYTES]
         return Refusal(received, origin, Reason.TOO_LARGE, told, 1, _kind(known), sample)
 
@@ -159,9 +165,9 @@ class PayloadDecoder:
     ) -> tuple[Notes | None, Id]:
         """Append the rows of one message; what of it is refused, if anything, and its own id."""
         try:
-            message, damages, numbers = read(payload)
+            message, damages, numbers = read(unpack(payload, self._most))
         except UnreadableError as fault:
-            return Notes.of(Reason.PAYLOAD, str(fault), 1), None
+            return _whole(fault), None
         notes: Notes | None = None
         if damages or not message.readings:
             notes = Notes.of_damages(damages)
@@ -238,15 +244,14 @@ class PayloadDecoder:
         self._topics[topic] = known
         return known
 
-    @staticmethod
-    def _unknown(gateway: str, topic: str, payload: bytes) -> tuple[Notes, Id]:
+    def _unknown(self, gateway: str, topic: str, payload: bytes) -> tuple[Notes, Id]:
         """Why nothing of a message is taken that no known gateway sent, and its own id."""
         if not gateway:
             told = f"topic {topic!r:.120} is not meterwatch/v1/GATEWAY/readings"
             return Notes.of(Reason.PAYLOAD, told, 1), None
         own: Id = None
         try:
-            message, damages, _ = read(payload)
+            message, damages, _ = read(unpack(payload, self._most))
             own = message.id
             count = sum(len(row.values) for row in message.readings)
             count += sum(damage.readings for damage in damages)
@@ -258,7 +263,7 @@ class PayloadDecoder:
     # Plans: made once per device, serial, units and list of quantities.
 
     def _plan(self, known: _Known, row: Row, key: tuple[object, ...]) -> Plan:
-        plan = self._planner.make(known.gateway.site, known.gateway.id, row)
+        plan = self._planner.make(known.gateway.site, known.gateway.id, row, known.hints)
         if plan.refused:
             # Names that nobody registered are the sender's to invent: keep few, and short ones.
             if self._faulty_plans < _FAULTY_PLANS and len(repr(key)) < _LONGEST_KEY:
@@ -282,6 +287,13 @@ def _kind(known: _Known | str) -> str:
     if not isinstance(known, str) or not 0 < len(known) <= _LONGEST_NAME:
         return _KIND
     return f"{_KIND}:{known}"
+
+
+def _whole(fault: UnreadableError) -> Notes:
+    """Why nothing of a message can be read."""
+    if isinstance(fault, OversizeError):
+        return Notes.of(Reason.TOO_LARGE, f"{fault}; {_FEWER}", 1)
+    return Notes.of(Reason.PAYLOAD, str(fault), 1)
 
 
 def _read_time(row: Row, known: _Known) -> tuple[int, str]:

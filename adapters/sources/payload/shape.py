@@ -7,6 +7,7 @@ written as text spoils itself and not its neighbours. What is not JSON raises ``
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -64,6 +65,10 @@ class UnreadableError(ValueError):
     """Nothing of this payload can be used; the text says why, for an electrician."""
 
 
+class OversizeError(UnreadableError):
+    """It is more than one message may hold."""
+
+
 _typed: Final = msgspec.json.Decoder(Message)
 _any: Final = msgspec.json.Decoder()
 
@@ -119,6 +124,21 @@ def _salvage(payload: bytes) -> Read:
     return Read(message, damages, numbers)
 
 
+def shown(value: Any, most: int = 60) -> str:
+    """Part of a message as it may stand in a detail: short; of what nests, only what it is."""
+    match value:
+        case str():
+            return value[:most]
+        case dict():
+            return "an object"
+        case list():
+            return "a list"
+        case int() if abs(value) >= 10**most:
+            return f"a number of more than {most} digits"
+        case _:
+            return json.dumps(value)[:most]
+
+
 def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
     if not isinstance(raw, dict):
         damages.append(Damage("", "an entry of readings is not an object", 1, True, number))
@@ -126,11 +146,15 @@ def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
     device = raw.get("device")
     named = device if isinstance(device, str) else ""
     values = raw.get("values")
-    count = len(values) if isinstance(values, dict) else 1
-    if isinstance(values, dict):
-        values = dict(_usable(named, values, number, damages))
-        if not values and count:
-            return None
+    if not isinstance(values, dict):
+        damages.append(
+            Damage(named, 'an entry of readings has no object "values"', 1, True, number)
+        )
+        return None
+    count = len(values)
+    values = dict(usable(named, values, number, damages))
+    if not values and count:
+        return None
     try:
         return msgspec.convert(raw | {"values": values}, Row)
     except msgspec.ValidationError as fault:
@@ -139,16 +163,18 @@ def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
         return None
 
 
-def _usable(
+def usable(
     device: str, values: dict[str, Any], number: int, damages: list[Damage]
 ) -> Iterator[tuple[str, Scalar]]:
+    """Of ``values`` what can be one: a number, true, false or null."""
     for quantity, value in values.items():
-        usable = _number(value)
-        if usable is None and value is not None:
-            told = f"{quantity:.80} = {value!r:.60}: a value is a number, true, false or null"
+        number_ = _number(value)
+        if number_ is None and value is not None:
+            text = f'"{shown(value)}"' if isinstance(value, str) else shown(value)
+            told = f"{shown(quantity, 80)} = {text}: a value is a number, true, false or null"
             damages.append(Damage(device, told, 1, False, number))
         else:
-            yield quantity, usable
+            yield quantity, number_
 
 
 def _number(value: Any) -> float | None:
