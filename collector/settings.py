@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+from collector.broker import BrokerSettings, parse_broker
 from collector.errors import ConfigurationError, Fault
 from collector.located import parse
 from collector.projections import ProjectionSettings, parse_projections
@@ -124,6 +125,7 @@ class Settings:
     sources: tuple[SourceSettings, ...] = ()
     notifiers: tuple[NotifierSettings, ...] = ()
     projections: tuple[ProjectionSettings, ...] = ()
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
 
 
 def parse_settings(text: str, file: str) -> Settings:
@@ -136,10 +138,11 @@ def parse_settings(text: str, file: str) -> Settings:
     sources = _sources(whole.sections("source"))
     notifiers = _notifiers(whole.sections("notifier"), program)
     projections = parse_projections(whole.sections("projection"))
+    broker = parse_broker(whole.section("broker"))
     whole.close()
     if faults:
         raise ConfigurationError(sorted(set(faults)))
-    return Settings(program, journal, archive, sources, notifiers, projections)
+    return Settings(program, journal, archive, sources, notifiers, projections, broker)
 
 
 def _program(section: Section) -> ProgramSettings:
