@@ -27,6 +27,7 @@ from collector.secrets import secret
 from collector.settings import MqttSource, NotifierSettings, Settings
 from meterwatch import fleet as fleets
 from meterwatch import logs, projections
+from meterwatch.refusal_words import refusal
 from rules.engine import Engine
 from rules.messages import wording
 
@@ -276,7 +277,7 @@ def _apprise(program: Program, one: NotifierSettings) -> Any:
     url = secret_text(program.folder, one.url)
     return Channel(
         notifiers.AppriseNotifier(one.name, url),
-        wording(one.language, program.fleet.settings.program.zone),
+        wording(one.language, program.fleet.settings.program.zone, refusal=refusal),
         Policy(per_minute=one.per_minute, at_least=one.at_least),
     )
 
