@@ -108,14 +108,18 @@ class Guarded(Mosquitto):
         config = f"acl_file {self.acl}\npid_file {self.pid}\n{more}"
         super().__init__(folder, config=config, users=OURS, certificates=certificates)
 
-    def fleet(self, folder: Path) -> Desk:
-        """A fleet folder that names this broker."""
-        settings = SETTINGS.format(port=self.port) + BROKER.format(
-            passwords=self.passwords,
-            acl=self.acl,
-            crl=self.crl,
-            pid=self.pid,
-            user=getpass.getuser(),
+    def fleet(self, folder: Path, more: str = "") -> Desk:
+        """A fleet folder that names this broker, with ``more`` settings."""
+        settings = (
+            more
+            + SETTINGS.format(port=self.port)
+            + BROKER.format(
+                passwords=self.passwords,
+                acl=self.acl,
+                crl=self.crl,
+                pid=self.pid,
+                user=getpass.getuser(),
+            )
         )
         return fleet(folder, settings, self)
 
