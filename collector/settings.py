@@ -7,9 +7,10 @@ environment variable (``password_env``) or a file (``password_file``); see ``sec
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from collector.broker import BrokerSettings, parse_broker
 from collector.errors import ConfigurationError, Fault
 from collector.located import parse
 from collector.projections import ProjectionSettings, parse_projections
@@ -94,6 +95,7 @@ class Settings:
     sources: tuple[SourceSettings, ...] = ()
     notifiers: tuple[NotifierSettings, ...] = ()
     projections: tuple[ProjectionSettings, ...] = ()
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
 
 
 def parse_settings(text: str, file: str) -> Settings:
@@ -106,10 +108,11 @@ def parse_settings(text: str, file: str) -> Settings:
     sources = parse_sources(whole.sections("source"))
     notifiers = _notifiers(whole.sections("notifier"), program)
     projections = parse_projections(whole.sections("projection"))
+    broker = parse_broker(whole.section("broker"))
     whole.close()
     if faults:
         raise ConfigurationError(sorted(set(faults)))
-    return Settings(program, journal, archive, sources, notifiers, projections)
+    return Settings(program, journal, archive, sources, notifiers, projections, broker)
 
 
 def _program(section: Section) -> ProgramSettings:

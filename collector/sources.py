@@ -274,6 +274,6 @@ def _apart(source: SourceSettings, other: SourceSettings, section: Section, wher
             what = f'client_id "{source.client_id}" is used twice at one broker'
             section.fault("client_id", what, "the two would throw each other out: rename one")
     elif isinstance(source, HttpSource) and isinstance(other, HttpSource):
-        same = (source.host, source.port)
-        if source.port and same == (other.host, other.port):
+        here = (source.host, source.port)
+        if source.port and here == (other.host, other.port):
             section.fault("listen", f"two sources listen on port {source.port}", "change one")

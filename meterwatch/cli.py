@@ -20,6 +20,7 @@ import typer
 
 from collector.errors import ConfigurationError, TemporaryError
 from meterwatch.commissioning_commands import commands as commissioning_commands
+from meterwatch.gateway_commands import commands as gateway_commands
 from meterwatch.grafana_commands import commands as grafana_commands
 from meterwatch.project_commands import commands as project_commands
 
@@ -269,6 +270,7 @@ def alerts_close(folder: Folder, alert: Alert, who: Who, note: Note) -> None:
 
 
 app.add_typer(commissioning_commands(_told))
+app.add_typer(gateway_commands(_told), name="gateway")
 app.add_typer(grafana_commands(_told), name="grafana")
 app.add_typer(project_commands(_told), name="project")
 

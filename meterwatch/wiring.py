@@ -27,6 +27,7 @@ from collector.secrets import secret
 from collector.settings import HttpSource, MqttSource, NotifierSettings, Settings
 from meterwatch import fleet as fleets
 from meterwatch import logs, projections
+from meterwatch.refusal_words import refusal
 from rules.engine import Engine
 from rules.messages import wording
 
@@ -93,6 +94,7 @@ def _mqtt(program: Program, one: Any) -> Source:
 
 def _decoder(program: Program, one: MqttSource | HttpSource) -> Any:
     payload = imported("adapters.sources.payload")
+    more = {"max_bytes": one.max_body_mb << 20} if isinstance(one, HttpSource) else {}
     return payload.PayloadDecoder(
         program.fleet.registry,
         program.table,
@@ -100,6 +102,7 @@ def _decoder(program: Program, one: MqttSource | HttpSource) -> Any:
         source=one.origin,
         late_after_ms=program.fleet.settings.program.late_after_ms,
         profiles=program.fleet.profiles,
+        **more,
     )
 
 
@@ -310,7 +313,7 @@ def _apprise(program: Program, one: NotifierSettings) -> Any:
     url = secret_text(program.folder, one.url)
     return Channel(
         notifiers.AppriseNotifier(one.name, url),
-        wording(one.language, program.fleet.settings.program.zone),
+        wording(one.language, program.fleet.settings.program.zone, refusal=refusal),
         Policy(per_minute=one.per_minute, at_least=one.at_least),
     )
 

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.sources.http import openapi
 from adapters.sources.http.answers import CODES, JSON, Answer, fault, of_readings, of_write
-from adapters.sources.http.desk import Desk
+from adapters.sources.http.desk import GZIP_GAIN, Desk
 from adapters.sources.http.limits import Room, Share, Strangers
 from adapters.sources.http.report import Report
 from adapters.sources.http.settings import HttpSettings
@@ -35,7 +35,6 @@ WRITE: Final = "/api/v2/write"
 VERSION: Final = "2.7.0"
 """What clients of InfluxDB that ask for its version are told: the API, not the product."""
 _SAMPLE: Final = 64 << 10
-_GZIP_RESERVE: Final = 32
 _FULL_S: Final = 30.0
 _PRESSURE_S: Final = 0.1
 _STOPPING_S: Final = 5.0
@@ -170,7 +169,7 @@ class Taking:
         gzip, length, api = self._checked(headers, scope)
         size = settings.max_body if length is None else length
         size = size if size <= settings.max_body else 0  # it will not be read
-        reserve = min(settings.max_body, size * _GZIP_RESERVE) if gzip else size
+        reserve = min(settings.max_body, size * GZIP_GAIN) if gzip else size
         denied = share.denied(reserve, service.time())
         if denied is not None:
             told = f"more {denied.limit} than one gateway may have: again in {denied.wait:.1f} s"
@@ -241,14 +240,10 @@ class Taking:
         topic = f"meterwatch/v1/{gateway}/readings"
         head = bytes(body[:_SAMPLE] if excess else body)
         outcome = await service.desk.bring(api, topic, head, gzip=gzip, excess=excess)
-        if outcome.receipt is None:
+        if outcome is None:
             raise RefusedError("disk", _full())
-        refused = sum(part.count for part in outcome.receipt.refused)
-        share.used(
-            readings=outcome.receipt.stored + refused,
-            size=max(0, outcome.size - len(body)) if not excess else 0,
-        )
-        return self._told(outcome.receipt)
+        share.used(readings=outcome.stored + sum([part.count for part in outcome.refused]))
+        return self._told(outcome)
 
 
 class ClientGoneError(Exception):

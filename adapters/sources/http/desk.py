@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-from adapters.sources.http.bodies import BrokenError, TooLargeError, gunzip
 from adapters.sources.http.report import Report
 from adapters.sources.payload import Decoded, Message, Receipt
+from adapters.sources.payload.unpack import GZIP
 from collector.model import Batch, Reason, Refusal
 from collector.ports import Clock, Delivery, Intake, Urgency
 
@@ -29,8 +29,8 @@ TURN_REQUESTS: Final = 512
 TURN_BYTES: Final = 4 << 20
 INLINE_BYTES: Final = 64 << 10
 """A batch of at most so many bytes is decoded in the loop: it takes less than handing it over."""
-GZIP_GAIN: Final = 8
-"""How much larger than its packed form a body usually is."""
+GZIP_GAIN: Final = 32
+"""How much larger than its packed form a body is taken to be."""
 _TURN_S: Final = 0.002
 """A batch is begun no sooner than this after the last: under load they become larger, and every
 request waits for the disk longer than that anyway."""
@@ -44,18 +44,14 @@ class Decoder(Protocol):
     def too_large(self, topic: str, head: bytes, size: int, received: int) -> Refusal: ...
 
 
-class Outcome(NamedTuple):
-    """What became of a request: ``receipt``, or None when the disk is too full for it. ``size``
-    of the body unpacked."""
-
-    receipt: Receipt | None
-    size: int
+Outcome = Receipt | None
+"""What became of a request; None when the disk is too full for it."""
 
 
 @dataclass(slots=True, eq=False)
 class Arrived:
     """A request whose body is here. ``api`` names its decoder; ``topic`` is whom it is from.
-    ``size`` of the body, unpacked; ``cut``: it was too large, and this is its beginning."""
+    ``size`` of the body; ``cut``: it was too large, and this is its beginning."""
 
     api: str
     topic: str
@@ -77,10 +73,9 @@ class Desk:
         intake: Intake,
         clock: Clock,
         report: Report,
-        max_body: int,
     ) -> None:
         self._decoders, self._intake, self._clock = decoders, intake, clock
-        self._report, self._max_body = report, max_body
+        self._report = report
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Arrived] = deque()
         self._came = asyncio.Event()
@@ -134,7 +129,6 @@ class Desk:
 
     def _decode(self, decoder: Decoder, lot: list[Arrived]) -> None:
         good: list[Arrived] = []
-        size = 0
         for one in lot:
             refusal = self._refusal(decoder, one)
             if refusal is not None:
@@ -142,29 +136,17 @@ class Desk:
                 self._hand_over([one], told)
                 continue
             good.append(one)
-            size += one.size
-            if size >= TURN_BYTES:  # unpacked, they may be many times what came
-                self._store(decoder, good)
-                good, size = [], 0
         if good:
             self._store(decoder, good)
 
     def _refusal(self, decoder: Decoder, one: Arrived) -> Refusal | None:
-        """Unpack a body in its place; or why it is refused before it is looked at."""
+        """Why a body is refused before it is looked at."""
         if one.cut:
             return decoder.too_large(one.topic, one.body, one.size, one.received)
-        if not one.gzip:
-            return None
-        try:
-            one.body = gunzip(one.body, self._max_body)
-        except TooLargeError as fault:
-            one.size = len(fault.head)
-            return decoder.too_large(one.topic, fault.head, one.size, one.received)
-        except BrokenError as fault:
+        if one.gzip and not one.body.startswith(GZIP):  # which the decoder goes by
             like = decoder.too_large(one.topic, one.body, one.size, one.received)
-            told = f"the body is not gzip, which Content-Encoding says it is: {fault}"
+            told = "the body is not gzip, though Content-Encoding says so"
             return dataclasses.replace(like, reason=Reason.PAYLOAD, detail=told)
-        one.size = len(one.body)
         return None
 
     def _store(self, decoder: Decoder, lot: list[Arrived]) -> None:
@@ -207,4 +189,4 @@ class Desk:
             self._report.synced(len(lot), readings, self._loop.time() - since)
         for one, receipt in zip(lot, receipts, strict=True):
             if not one.outcome.done():
-                one.outcome.set_result(Outcome(receipt if synced else None, one.size))
+                one.outcome.set_result(receipt if synced else None)

@@ -118,7 +118,7 @@ class HttpSource:
         if stop.is_set():
             return
         settings = self._settings
-        desk = Desk(lambda: self._decoders, intake, self._clock, self._report, settings.max_body)
+        desk = Desk(lambda: self._decoders, intake, self._clock, self._report)
         service = Service(
             settings,
             self._credentials,
