@@ -46,6 +46,8 @@ class HttpSource:
         self.name = f"http:{settings.name}"
         self.port = 0
         """Where it listens; 0 while it does not."""
+        self.certificate_fault = ""
+        """Why a renewed certificate is not in use."""
         self._server: Server | None = None
         self._room = Room(settings.in_flight)
         self._settings = settings
@@ -174,10 +176,12 @@ class HttpSource:
         while True:
             await asyncio.sleep(self._settings.watch)
             try:
-                if self._certificates.look():
-                    self._report.certificate("")
+                if not self._certificates.look():
+                    continue
+                self.certificate_fault = ""
             except ConfigurationError as fault:
-                self._report.certificate(str(fault))
+                self.certificate_fault = str(fault)
+            self._report.certificate(self.certificate_fault)
 
     def _tell(self, intake: Intake, up: bool, reason: str) -> None:
         if self._report.state(up, reason):
