@@ -15,10 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Mapping
 
-from adapters.sources.http.app import READINGS, Service, application
-from adapters.sources.http.desk import Decoder, Desk
+from adapters.sources.http.app import Service, application
+from adapters.sources.http.desk import Desk
 from adapters.sources.http.limits import Room
 from adapters.sources.http.report import Report
 from adapters.sources.http.server import Server
@@ -62,7 +61,7 @@ class HttpSource:
     def update(self, decoder: PayloadDecoder) -> None:
         """From the next requests on, decode with this one."""
         self._origin = decoder.origin
-        self._decoders: Mapping[str, Decoder] = {READINGS: decoder}
+        self._decoder = decoder
 
     @property
     def connections(self) -> int:
@@ -120,7 +119,7 @@ class HttpSource:
         if stop.is_set():
             return
         settings = self._settings
-        desk = Desk(lambda: self._decoders, intake, self._clock, self._report)
+        desk = Desk(lambda: self._decoder, intake, self._clock, self._report)
         service = Service(
             settings,
             self._credentials,
