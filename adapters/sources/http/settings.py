@@ -44,6 +44,8 @@ class HttpSettings:
     keep_alive: float = 75.0
     slowest: int = 1024
     patience: float = 10.0
+    hesitation: float = 1.0
+    """Seconds by which a client that is refused again and again is told late."""
     finish: float = 5.0
     first_wait: float = 0.5
     longest_wait: float = 30.0
