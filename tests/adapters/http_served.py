@@ -10,6 +10,7 @@ Known tokens are ``token-of-GATEWAY``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
@@ -114,7 +115,7 @@ class Served:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as ended:
+        except BaseException as ended:  # noqa: BLE001 - raised where the test stops it
             self._ended = ended
             self._up.set()
 
@@ -122,16 +123,14 @@ class Served:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         task = asyncio.create_task(self.source.run(self.intake))
         stopped = asyncio.create_task(self._stop.wait())
-        while not (self.source.port or task.done()):
+        while not (self.source.port or task.done()):  # noqa: ASYNC110 - set in another thread
             await asyncio.sleep(0.002)
         self._up.set()
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         task.cancel()
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await task
-        except asyncio.CancelledError:
-            pass
 
     def begin_stop(self) -> None:
         """Cancel the source, without waiting for its end."""

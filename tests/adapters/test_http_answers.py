@@ -21,7 +21,9 @@ GZIP = {"Content_Encoding": "gzip"}
 def told(answer: Answer) -> tuple[int, str, str]:
     """Status, code and message of a fault, whose form is always the same."""
     body = answer.json()
-    assert body["code"] and body["message"] and isinstance(body["reasons"], list), body
+    assert body["code"], body
+    assert body["message"], body
+    assert isinstance(body["reasons"], list), body
     assert answer.headers["content-type"] == "application/json"
     return answer.status, body["code"], body["message"]
 
@@ -267,7 +269,7 @@ def test_when_the_disk_is_nearly_full_late_requests_do_not_take_live_ones_with_t
         intake.release()
         for thread in sent:
             thread.join()
-        assert {name: status for name, status in found.items()} == {
+        assert found == {
             f"{kind}-{n}": status
             for n in range(8)
             for kind, status in (("late", 503), ("live", 200))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -69,7 +68,7 @@ def test_a_body_that_drips_is_ended_without_a_word() -> None:
 
 def test_a_body_as_slow_as_is_allowed_is_taken() -> None:
     body = message(row(serial=" " * 1000))
-    with served(head_timeout=0.2, slowest=100) as (intake, one), Wire(one) as wire:
+    with served(head_timeout=0.2, slowest=100) as (_, one), Wire(one) as wire:
         wire.send(head(Content_Length=len(body)))
         for at in range(0, len(body), 40):
             assert not _readable(wire, 0.02)  # 2,000 bytes a second
@@ -215,7 +214,7 @@ def test_what_is_no_http_is_told_so(said: bytes) -> None:
         wire.send(said)
         answer = wire.answer()
         assert answer.status in {400, 404}
-        assert answer.json()["code"] and answer.json()["message"]
+        assert set(answer.json()) == {"code", "message", "reasons"}
 
 
 def test_chunks_that_break_off_and_chunks_that_are_none() -> None:
@@ -239,9 +238,9 @@ def test_a_request_that_ends_in_junk_is_served_and_the_junk_is_not() -> None:
 
 
 def test_requests_in_a_row_are_answered_in_their_order() -> None:
-    with served() as (intake, one), Wire(one) as wire:
-        asked = [message(row(time=T0 + n), id=n) for n in range(200)]
-        wire.send(b"".join(head(Content_Length=len(b)).encode() + b for b in asked[:40]))
+    with served() as (_, one), Wire(one) as wire:
+        asked = [message(row(time=T0 + n), id=n) for n in range(40)]
+        wire.send(b"".join(head(Content_Length=len(b)).encode() + b for b in asked))
         ids = [wire.answer().json()["id"] for _ in range(40)]
         assert ids == list(range(40))
 
@@ -296,7 +295,7 @@ def test_a_gateway_may_have_so_much_and_is_told_when_to_come_again() -> None:
             answers = [one.post(BODY) for _ in range(first)]
             assert {answer.status for answer in answers} == {200}
             while (answer := one.post(BODY)).status == 200:  # a request as a second passed
-                assert "requests" in str(rates) and rates.requests == 1
+                assert rates.requests == 1
             assert (answer.status, answer.json()["code"]) == (429, "too many requests")
             assert 1 <= int(answer.headers["retry-after"]) <= len(BODY)
             assert one.post(BODY, gateway="gw-mill").status == 200, "it is no matter of others"

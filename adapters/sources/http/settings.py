@@ -35,7 +35,8 @@ class HttpSettings:
     max_head: int = 8 << 10
     in_flight: int = 64 * MIB
     """Bytes of all bodies from their first byte until they are synced."""
-    connections: int = 1000
+    connections: int = 500
+    """Each is a file descriptor of the program."""
     per_address: int = 200
     per_gateway: int = 16
     """Requests of one gateway at once."""

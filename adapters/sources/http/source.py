@@ -16,12 +16,13 @@ import asyncio
 import contextlib
 import threading
 
-from adapters.sources.http.app import Service, application
+from adapters.sources.http.app import application
 from adapters.sources.http.desk import Desk
 from adapters.sources.http.limits import Room
 from adapters.sources.http.report import Report
 from adapters.sources.http.server import Server
 from adapters.sources.http.settings import HttpSettings
+from adapters.sources.http.taking import Service
 from adapters.sources.http.tls import Certificates
 from adapters.sources.payload import PayloadDecoder
 from collector.errors import ConfigurationError
@@ -171,9 +172,10 @@ class HttpSource:
         await asyncio.Event().wait()
 
     async def _watch(self) -> None:
-        """Take over renewed certificates."""
+        """Take over renewed certificates; tell how much is under way."""
         while True:
             await asyncio.sleep(self._settings.watch)
+            self._report.under_way(self._room.used)
             try:
                 if not self._certificates.look():
                     continue
