@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import select
 import socket
 import ssl
 import threading
@@ -224,6 +225,10 @@ class Wire:
         while left := int(headers.get("content-length", 0)) - len(body):
             body += self.socket.recv(left)
         return Answer(int(lines[0].split()[1]), headers, body)
+
+    def readable(self, seconds: float) -> bool:
+        """Whether it says something, or has closed, within so many seconds."""
+        return bool(select.select([self.socket], [], [], seconds)[0])
 
     def closed(self) -> bytes:
         """Wait for the other side to close; what it said before."""
