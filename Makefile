@@ -103,6 +103,6 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 lock:
 	@echo 'setuptools>=77' | $(COMPILE) --extra dev -o requirements.lock
 	@echo 'setuptools>=77' | $(COMPILE) --extra demo -c requirements.lock -o requirements-demo.lock
-	@echo 'setuptools>=77' | $(COMPILE) --extra modbus --extra mqtt --extra notify --extra influx \
+	@echo 'setuptools>=77' | $(COMPILE) --extra modbus --extra mqtt --extra http --extra notify --extra influx \
 		-c requirements.lock -o deploy/requirements.lock
 	@! grep -nE '://|^--' requirements.lock requirements-demo.lock deploy/requirements.lock

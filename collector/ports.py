@@ -78,6 +78,14 @@ class Source(Protocol):
     async def run(self, intake: Intake) -> None: ...
 
 
+class Credentials(Protocol):
+    """Who a gateway is, for sources that gateways themselves connect to."""
+
+    def gateway_of(self, token: str) -> str | None:
+        """The id of the gateway whose token this is; None for anything else. Asked at each
+        request: it must cost microseconds, and never raise. Any thread."""
+
+
 class Journal(Protocol):
     """The durable, ordered log between those who bring and those who use.
 

@@ -41,6 +41,12 @@ def one_of(choices: Collection[str], most: int = 8) -> str:
     return "one of " + ", ".join(f'"{choice}"' for choice in choices)
 
 
+def seconds_of(text: str) -> float | None:
+    """A duration such as ``10s``, ``2m``, ``7d``, in seconds; None for any other text."""
+    match = _DURATION.fullmatch(text.strip())
+    return float(match[1]) * _SECONDS[match[2]] if match else None
+
+
 def kind_of(value: object) -> str:
     """What a TOML value is, in words."""
     for types, word in (
@@ -146,11 +152,10 @@ class Section:
         found = self._get(key, str, 'a duration in quotes, such as "10s"')
         if found is None:
             return default
-        match = _DURATION.fullmatch(found.strip())
-        if match is None:
+        seconds = seconds_of(found)
+        if seconds is None:
             self.fault(key, f'{key} "{found}" is no duration', 'write "500ms", "10s", "2m", "1h"')
             return default
-        seconds = float(match[1]) * _SECONDS[match[2]]
         if not least <= seconds <= most:
             self.fault(key, f'{key} "{found}" is impossible', f"from {least:g} s to {most:g} s")
             return default
@@ -277,3 +282,15 @@ class Section:
             else:
                 values.append(read((key, index), value))
         return tuple(values)
+
+
+_HOST_PORT: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
+
+
+def host_and_port(section: Section, listen: str, example: str) -> tuple[str, int]:
+    """Host and port of what ``listen`` of ``section`` says; a fault and "", 0 where it is none."""
+    match = _HOST_PORT.fullmatch(listen)
+    if match is None or int(match[2]) > 65535:
+        section.fault("listen", f'listen "{listen}" is not host:port', f'as "{example}"')
+        return "", 0
+    return match[1].strip("[]"), int(match[2])

@@ -20,6 +20,7 @@ import typer
 
 from collector.errors import ConfigurationError, TemporaryError
 from meterwatch.commissioning_commands import commands as commissioning_commands
+from meterwatch.gateway_commands import commands as gateway_commands
 from meterwatch.grafana_commands import commands as grafana_commands
 from meterwatch.project_commands import commands as project_commands
 
@@ -166,7 +167,7 @@ def simulate(
 
 @app.command()
 def decode(
-    kind: Annotated[str, typer.Argument(help="form of the payloads: mqtt-json")],
+    kind: Annotated[str, typer.Argument(help="mqtt-json, or a mapping: neuron, line-protocol ...")],
     fleet: Annotated[Path, typer.Option(help="fleet folder whose registry applies")],
     gateway: Annotated[
         str, typer.Option(help="id of the gateway that sends them; default: the only one")
@@ -269,6 +270,7 @@ def alerts_close(folder: Folder, alert: Alert, who: Who, note: Note) -> None:
 
 
 app.add_typer(commissioning_commands(_told))
+app.add_typer(gateway_commands(_told), name="gateway")
 app.add_typer(grafana_commands(_told), name="grafana")
 app.add_typer(project_commands(_told), name="project")
 

@@ -26,7 +26,7 @@ from collector.connections import origin_of
 from collector.errors import ConfigurationError, Fault
 from collector.model import Mark, Reason
 from collector.registry import FOREVER, Device, Registry
-from collector.settings import MqttSource
+from collector.settings import HttpSource, MqttSource
 from collector.telemetry import Telemetry
 from meterwatch.fleet import Fleet, kept, parse, read_files
 from meterwatch.projections import looked_at
@@ -184,7 +184,8 @@ def print_status(folder: Path, lang: str) -> None:
 def _sources(fleet: Fleet, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
     """Brokers, buses and channels that the files name, each by its own last word."""
     now = _now()
-    named = [one.origin for one in fleet.settings.sources if isinstance(one, MqttSource)]
+    pushed = (MqttSource, HttpSource)
+    named = [one.origin for one in fleet.settings.sources if isinstance(one, pushed)]
     named += sorted(
         {
             origin_of(device.connection)
@@ -252,7 +253,7 @@ def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
         ]
         if row.replayed:
             head.append(word("taken", lang))
-        _entry(head, [refusal(row.detail, lang)])
+        entry(head, [refusal(row.detail, lang)])
     if len(rows) in {0, limit}:
         Console(highlight=False).print(word("newest" if rows else "nothing", lang))
 
@@ -277,7 +278,7 @@ def print_alerts(folder: Path, *, every: bool, lang: str) -> None:
             span += f" .. {moment(alert.resolved, zone)}"
         label = LEVEL_LABELS[Level(alert.level)][0 if lang == "zh" else 1]
         state = [alert.id[:ID_SHOWN], word(alert.state, lang), *_more(alert, lang)]
-        _entry([label, title, alert.subject], ["  ".join([span, *state])])
+        entry([label, title, alert.subject], ["  ".join([span, *state])])
     if not found:
         Console(highlight=False).print(word("nothing", lang))
 
@@ -292,7 +293,7 @@ def _more(alert: Alert, lang: str) -> list[str]:
     return told
 
 
-def _entry(head: list[str], below: list[str]) -> None:
+def entry(head: list[str], below: list[str]) -> None:
     """One thing on lines of their own: a table would cut what a person has to copy."""
     console = Console(highlight=False)
     console.print(Text("  ".join(head), style="bold"), soft_wrap=True)

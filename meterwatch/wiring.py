@@ -24,9 +24,10 @@ from collector.model import Revision
 from collector.ports import Fold, Source
 from collector.registry import PointTable, Registry, table
 from collector.secrets import secret
-from collector.settings import MqttSource, NotifierSettings, Settings
+from collector.settings import HttpSource, MqttSource, NotifierSettings, Settings
 from meterwatch import fleet as fleets
 from meterwatch import logs, projections
+from meterwatch.refusal_words import refusal
 from rules.engine import Engine
 from rules.messages import wording
 
@@ -39,6 +40,9 @@ _EXTRAS: Final = {
     "serial": "modbus",
     "apprise": "notify",
     "influxdb_client": "influx",
+    "uvicorn": "http",
+    "starlette": "http",
+    "h11": "http",
 }
 
 
@@ -54,7 +58,7 @@ def update(program: Program) -> None:
     """Hand a reloaded registry to the sources."""
     for one in program.fleet.settings.sources:
         source: Any = program.sources.get(one.name)
-        if isinstance(one, MqttSource) and source is not None:
+        if isinstance(one, MqttSource | HttpSource) and source is not None:
             source.update(_decoder(program, one))
         elif source is not None:
             fleet = program.fleet
@@ -63,11 +67,7 @@ def update(program: Program) -> None:
 
 def _mqtt(program: Program, one: Any) -> Source:
     mqtt = imported("adapters.sources.mqtt")
-    folder = program.folder
-
-    def path(name: str) -> str:
-        return str(folder / name) if name else ""
-
+    path = partial(_path, program.folder)
     settings = mqtt.MqttSettings(
         name=one.name,
         host=one.host,
@@ -92,8 +92,9 @@ def _mqtt(program: Program, one: Any) -> Source:
     return source
 
 
-def _decoder(program: Program, one: MqttSource) -> Any:
+def _decoder(program: Program, one: MqttSource | HttpSource) -> Any:
     payload = imported("adapters.sources.payload")
+    more = {"max_bytes": one.max_body_mb << 20} if isinstance(one, HttpSource) else {}
     return payload.PayloadDecoder(
         program.fleet.registry,
         program.table,
@@ -101,7 +102,43 @@ def _decoder(program: Program, one: MqttSource) -> Any:
         source=one.origin,
         late_after_ms=program.fleet.settings.program.late_after_ms,
         profiles=program.fleet.profiles,
+        formats=program.fleet.formats,
+        **more,
     )
+
+
+def _http(program: Program, one: Any) -> Source:
+    http = imported("adapters.sources.http")
+    path = partial(_path, program.folder)
+    settings = http.HttpSettings(
+        name=one.name,
+        host=one.host,
+        port=one.port,
+        cert_file=path(one.cert_file),
+        key_file=path(one.key_file),
+        client_ca_file=path(one.client_ca_file),
+        client_crl_file=path(one.client_crl_file),
+        max_body=one.max_body_mb << 20,
+        in_flight=one.under_way_mb << 20,
+        connections=one.max_connections,
+        per_address=one.max_connections_per_address,
+        rates=http.Rates(one.rate_requests, one.rate_readings, one.rate_kb << 10, one.burst),
+        head_timeout=one.head_timeout,
+        keep_alive=one.keep_alive,
+        slowest=one.slowest,
+    )
+    credentials = imported("adapters.identity.store").GatewayCredentials(
+        program.data, program.clock, program.telemetry
+    )
+    source: Source = http.HttpSource(
+        settings, _decoder(program, one), credentials, program.clock, program.telemetry
+    )
+    return source
+
+
+def _path(folder: Path, name: str) -> str:
+    """Of a file that settings name."""
+    return str(folder / name) if name else ""
 
 
 def _modbus(program: Program, one: Any) -> Source:
@@ -138,6 +175,7 @@ _SOURCES: Final[Mapping[str, Callable[[Program, Any], Source]]] = {
     "mqtt": _mqtt,
     "modbus": _modbus,
     "dlt645": _dlt645,
+    "http": _http,
 }
 
 
@@ -276,7 +314,7 @@ def _apprise(program: Program, one: NotifierSettings) -> Any:
     url = secret_text(program.folder, one.url)
     return Channel(
         notifiers.AppriseNotifier(one.name, url),
-        wording(one.language, program.fleet.settings.program.zone),
+        wording(one.language, program.fleet.settings.program.zone, refusal=refusal),
         Policy(per_minute=one.per_minute, at_least=one.at_least),
     )
 

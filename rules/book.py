@@ -44,8 +44,8 @@ class Book:
         self._episodes: Spans = {}
         self.late = Late(describe, self._episodes)
         self._silences: dict[str, tuple[int, int]] = {}
-        self._moves: dict[str, tuple[float, int]] = {}
-        """Open alerts of rates: the change that fired them, and the ms in which it came."""
+        self._evidence: dict[str, dict[str, Any]] = {}
+        """Of open alerts, by id: what fired them, where the value alone does not tell."""
         self._words: dict[str, Mapping[str, Any]] = {}
 
     def rules(self, rules: Mapping[str, Rule]) -> None:
@@ -61,8 +61,16 @@ class Book:
 
     # --- live -------------------------------------------------------------------------------
 
-    def fire(self, seq: int, rule: Rule, subject: str, step: Step, covers: int = 0) -> Alert:
-        """A new alert."""
+    def fire(
+        self,
+        seq: int,
+        rule: Rule,
+        subject: str,
+        step: Step,
+        covers: int = 0,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Alert:
+        """A new alert. ``evidence``: keys of ``Transition.data`` that it keeps while it is open."""
         told = self._describe(subject)
         alert = Alert(
             id=stable_id(rule.id, subject, step.since),
@@ -81,7 +89,9 @@ class Book:
         past = self._episodes.setdefault((rule.id, subject), deque(maxlen=EPISODES))
         past.append([step.since, _OPEN])
         if step.elapsed:
-            self._moves[alert.id] = (step.change, step.elapsed)
+            evidence = {"change": step.change, "elapsed_ms": step.elapsed}
+        if evidence:
+            self._evidence[alert.id] = dict(evidence)
         extra = {"covers": covers} if covers else {}
         self._tell(seq, alert, FIRING, step.time, extra)
         return alert
@@ -97,7 +107,7 @@ class Book:
         alert.state, alert.resolved = RESOLVED, step.time
         alert.worst = step.worst
         self._tell(seq, alert, RESOLVED, step.time, {"now": step.value})
-        self._moves.pop(alert.id, None)
+        self._evidence.pop(alert.id, None)
 
     def attach(self, seq: int, rule: str, subject: str, cause: Alert | None, time: int) -> None:
         """``cause`` stands for the alert from now on (None: nobody does any more)."""
@@ -129,7 +139,7 @@ class Book:
         alert.state, alert.resolved = CLOSED, time
         alert.reason, alert.closed_by = reason, who
         self._tell(seq, alert, CLOSED, time, {"reason": reason, "who": who, "note": note})
-        self._moves.pop(alert.id, None)
+        self._evidence.pop(alert.id, None)
 
     def rename(self, old: str, new: str) -> None:
         """A point is called differently now; its alerts keep their ids."""
@@ -187,7 +197,6 @@ class Book:
         self, seq: int, alert: Alert, state: str, time: int, extra: Mapping[str, Any]
     ) -> None:
         alert.steps += 1
-        move = self._moves.get(alert.id)
         data = {
             **self._words.get(alert.rule, {}),
             **self._describe(alert.subject),
@@ -196,7 +205,7 @@ class Book:
             "subject": alert.subject,
             "value": alert.value,
             "worst": alert.worst,
-            **({"change": move[0], "elapsed_ms": move[1]} if move else {}),
+            **self._evidence.get(alert.id, {}),
             "started": alert.started,
             "fired": alert.fired,
             **({"resolved": alert.resolved} if alert.resolved else {}),
@@ -227,7 +236,7 @@ class Book:
             "episodes": listed(self._episodes),
             "late": self.late.kept(),
             "silences": self._silences,
-            "moves": self._moves,
+            "evidence": self._evidence,
         }
 
     def take_back(self, state: Mapping[str, Any]) -> None:
@@ -238,5 +247,8 @@ class Book:
         self._episodes.update(spans(state["episodes"]))
         self.late.take_back(state["late"])
         self._silences = {key: (span[0], span[1]) for key, span in state["silences"].items()}
-        moves = state.get("moves", {})
-        self._moves = {key: (move[0], move[1]) for key, move in moves.items()}
+        moves = state.get("moves", {})  # as an earlier version kept those of rates
+        self._evidence = {
+            key: {"change": change, "elapsed_ms": elapsed}
+            for key, (change, elapsed) in moves.items()
+        } | dict(state.get("evidence", {}))

@@ -35,9 +35,11 @@ from collector.registry import Identify, Point, Registry
 from collector.states import ALWAYS, END, changes, within
 from rules.book import BROKEN, Book
 from rules.kinds.absence import Silence
+from rules.kinds.refusals import Refused
 from rules.lanes import GAP_MS, LATE, LIVE, Lanes
 from rules.life import FIRED, Step
 from rules.pairs import Event, Stack
+from rules.refused import Refusals
 from rules.ruleset import Rule, RuleSet, Select
 from rules.silence import Said, Tree
 from rules.stacks import by_stack, make, probe
@@ -86,6 +88,7 @@ class Engine:
         self._origins: list[str] = []
         self._lanes = Lanes(late_after)
         self._tree = Tree(self._lanes, pause)
+        self._refusals = Refusals(self._watches, pause)
         self._broken: dict[str, str] = {}
         self._told = Describer(self._tree.whereabouts, self._broken)
         self._book = Book(self._told)
@@ -115,11 +118,23 @@ class Engine:
         elif isinstance(entry, SourceState):
             self._tree.state(entry, self._origin(entry.origin))
         elif isinstance(entry, Refusal):
-            self._tree.heard(self._origin(entry.origin), entry.time)
+            self._refused(seq, entry)
         elif isinstance(entry, Revision):
             self._revise(seq, entry)
         else:
             self._mark(seq, entry)
+
+    def _refused(self, seq: int, entry: Refusal) -> None:
+        origin = self._origin(entry.origin)
+        self._tree.heard(origin, entry.time)
+        for found in self._refusals.heard(entry, origin, self._book.open):
+            self._book.fire(seq, found.rule, origin, found.step, evidence=found.evidence)
+        self._fence(seq, entry.time)
+
+    def _watches(self, rule: Rule, origin: str) -> bool:
+        """Whether a rule about an origin as a whole is for this one."""
+        site, _ = self._tree.whereabouts(origin)
+        return self._registry is None or rule.select.takes_place(site, "", self._registry)
 
     def _mark(self, seq: int, mark: Mark) -> None:
         self._book.mark(seq, mark)
@@ -169,6 +184,8 @@ class Engine:
             if said.what != "attached":
                 self._hear(seq, said)
         self._attach(seq, [said for said in heard if said.what == "attached"])
+        for found in self._refusals.tick(time):
+            self._book.end(seq, found.rule.id, found.subject, found.step)
         if self._late_moved:
             self._late_moved = False
             for stack in self._stacks.values():
@@ -208,8 +225,9 @@ class Engine:
 
     def _fence(self, seq: int, time: int) -> None:
         """Set aside the rules that failed since the last call."""
-        failed = dict(self._tree.faults)
+        failed = self._tree.faults | self._refusals.faults
         self._tree.faults.clear()
+        self._refusals.faults.clear()
         for stack in self._stacks.values():
             failed.update(stack.broken)
             stack.broken.clear()
@@ -224,6 +242,7 @@ class Engine:
         for rule, subject in [key for key in self._book.open if key[0] == name]:
             self._book.close(seq, rule, subject, time, "rule broken")
         self._tree.drop(name)
+        self._refusals.drop(name)
         subject = f"rule:{name}"
         if (BROKEN, subject) not in self._book.open:
             self._book.fire(seq, _BROKEN_RULE, subject, Step(0, FIRED, time, time, 1.0, 1.0))
@@ -273,17 +292,19 @@ class Engine:
         }
         for name in changed:
             self._tree.drop(name)
+            self._refusals.drop(name)
         for rule, subject in list(self._book.open):
             if rule == BROKEN:
                 continue
             if rule in changed or rule not in self._rules:
                 reason = "rule changed" if rule in self._rules else "rule removed"
                 self._book.close(seq, rule, subject, time, reason)
-            elif self._rules[rule].kind != "absence" and subject not in self._watching[rule]:
+            elif rule in self._watching and subject not in self._watching[rule]:
                 self._book.close(seq, rule, subject, time, "no longer watched")
         self._book.rules({**self._rules, BROKEN: _BROKEN_RULE})
         self._build_stacks()
         self._build_tree(ids)
+        self._refusals.build(self._watched_rules)
 
     def _number(self) -> dict[str, int]:
         """Stable ids of the registry's points, and what follows from them."""
@@ -312,7 +333,7 @@ class Engine:
         for rule in self._rules.values():
             try:
                 probe(rule)
-                if registry is not None and not isinstance(rule.settings, Silence):
+                if registry is not None and not isinstance(rule.settings, Silence | Refused):
                     names = [
                         point.name
                         for point in registry.points
@@ -374,6 +395,10 @@ class Engine:
                     alert = self._book.worst(one.rule.id, self._names[one.point], one.worst)
                     if alert is not None:
                         moved[alert.id] = one.worst
+        for (rule, subject), total in self._refusals.totals().items():
+            alert = self._book.worst(rule, subject, total)
+            if alert is not None:
+                moved[alert.id] = total
         return moved
 
     def counts(self) -> Mapping[str, int]:
@@ -399,6 +424,7 @@ class Engine:
             "lanes": lanes,
             "stacks": stacks,
             "tree": self._tree.kept(),
+            "refusals": self._refusals.kept(),
             "book": self._book.kept(),
             "broken": self._broken,
             "late_moved": self._late_moved,
@@ -425,7 +451,10 @@ class Engine:
                 stack.take_back({column: _unpacked(packed) for column, packed in columns})
         for name in self._broken:
             self._tree.drop(name)
+            self._refusals.drop(name)
         self._tree.take_back(kept["tree"])
+        if "refusals" in kept:
+            self._refusals.take_back(kept["refusals"])
         self._book.changes()
         self._book.take_back(kept["book"])
         self._late_moved = kept["late_moved"]

@@ -44,6 +44,13 @@ class Fields:
             return default
         return self._section.check_number((key,), self._section.data[key], default)
 
+    def whole(self, key: str, default: int, *, least: int, most: int) -> int:
+        return self._section.whole_number(key, default, least=least, most=most)
+
+    def known(self, key: str, name: str, choices: Sequence[str], what: str) -> bool:
+        """Whether ``name``, which stands at ``key``, is one of ``choices``."""
+        return self._section.known(key, name, choices, what)
+
     def flag(self, key: str, *, default: bool = False) -> bool:
         return self._section.flag(key, default=default)
 

@@ -29,6 +29,8 @@ class Words:
     alike: str
     never: Mapping[str, str]
     silent: str
+    refused: str
+    example: str
     flat: str
     worst: str
     now: str
@@ -79,6 +81,8 @@ WORDS: Final = {
         alike="（即 {}）",
         never={"rise": "不得上升", "fall": "不得下降"},
         silent="无数据：已 {}",
+        refused="拒收：{} 次",
+        example="例如：{}",
         flat="已 {}没有变化",
         worst="最严重时 {}",
         now="现在 {}",
@@ -104,6 +108,7 @@ WORDS: Final = {
             "gateway": "网关 {}",
             "device": "表计 {}",
             "mqtt": "消息服务器 {}",
+            "http": "上送入口 {}",
             "modbus": "总线 {}",
             "dlt645": "电表线路 {}",
             "notifier": "通知渠道 {}",
@@ -115,6 +120,7 @@ WORDS: Final = {
             "rate": "变化过快",
             "absence": "数据中断",
             "flatline": "读数长时间不变",
+            "refusals": "数据被拒收",
             FOUND_LATE: "{} 条超限",
         },
         units=(
@@ -147,6 +153,8 @@ WORDS: Final = {
         alike=" ({})",
         never={"rise": "may not rise", "fall": "may not fall"},
         silent="No data: for {}",
+        refused="Refused: {} times",
+        example="For example: {}",
         flat="has not changed for {}",
         worst="worst {}",
         now="now {}",
@@ -172,6 +180,7 @@ WORDS: Final = {
             "gateway": "gateway {}",
             "device": "meter {}",
             "mqtt": "message broker {}",
+            "http": "entrance for pushes {}",
             "modbus": "bus {}",
             "dlt645": "line of meters {}",
             "notifier": "notification channel {}",
@@ -183,6 +192,7 @@ WORDS: Final = {
             "rate": "changes too fast",
             "absence": "no data",
             "flatline": "reading does not change",
+            "refusals": "data is refused",
             FOUND_LATE: "{} findings",
         },
         units=((86_400_000, "{} d"), (3_600_000, "{} h"), (60_000, "{} min"), (1_000, "{} s")),

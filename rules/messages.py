@@ -37,14 +37,22 @@ _LONGEST_TEXT: Final = 240
 """Characters of one text that a person wrote (title, advice, note) that a message repeats."""
 
 
+def _as_it_is(detail: str, language: str) -> str:  # noqa: ARG001 as ``wording`` calls it
+    return detail
+
+
 def wording(
-    language: str = "zh", zone: str = "Asia/Shanghai", max_bytes: int = 2_000
+    language: str = "zh",
+    zone: str = "Asia/Shanghai",
+    max_bytes: int = 2_000,
+    refusal: Callable[[str, str], str] = _as_it_is,
 ) -> Callable[[Draft], Notice]:
-    """Gives drafts their words. ``language``: one of ``LANGUAGES``; ``zone``: IANA, of times.
+    """Gives drafts their words. ``language``: one of ``LANGUAGES``; ``zone``: IANA, of times;
+    ``refusal``: puts the detail of a refusal, which is journalled in English, into a language.
 
     Raises ``KeyError`` for another language, ``ZoneInfoNotFoundError`` for another zone.
     """
-    return _Writer(WORDS[language], language, ZoneInfo(zone), max_bytes).notice
+    return _Writer(WORDS[language], language, ZoneInfo(zone), max_bytes, refusal).notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class _Writer:
     language: str
     zone: ZoneInfo
     max_bytes: int
+    refusal: Callable[[str, str], str]
 
     # -- whole messages --------------------------------------------------------------------
 
@@ -158,8 +167,10 @@ class _Writer:
         where = self._whereabouts(item)
         lines = [words.where.format(where)] if where else []
         if measured := self._measured(item):
-            silent = data.get("kind") == "absence"
-            lines.append(measured if silent else words.value.format(measured))
+            whole = data.get("kind") in {"absence", "refusals"}
+            lines.append(measured if whole else words.value.format(measured))
+        detail = self.refusal(str(data.get("detail") or ""), self.language)
+        lines += self._cut_line(words.example, detail)
         if item.state == FOUND_LATE:
             lines.append(self._late(data))
         elif began := self._began(item):
@@ -239,6 +250,9 @@ class _Writer:
                 return ""  # it fails, it is not silent; "since" says all there is
             total = _number(data.get("worst")) if item.over else None
             return words.silent.format(self._span((total or value) * 1000))
+        if kind == "refusals":
+            total = _number(data.get("worst")) if item.over else None
+            return words.refused.format(round(total or value))
         unit = str(data.get("unit") or "")
         quantity = str(data.get(f"quantity_{self.language}") or "")
         shown = self._amount(value, unit)

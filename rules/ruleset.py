@@ -20,18 +20,20 @@ from collector.located import parse
 from collector.registry import Point, Registry
 from collector.sections import Section, near
 from rules.fields import Fields
-from rules.kinds import absence, flatline, rate, threshold
+from rules.kinds import absence, flatline, rate, refusals, threshold
 from rules.kinds.absence import Silence
 from rules.kinds.flatline import Flat
+from rules.kinds.refusals import Refused
 from rules.life import Limit
 
-Settings = Limit | Flat | Silence
+Settings = Limit | Flat | Silence | Refused
 
 KINDS: Final[Mapping[str, Callable[[Fields], Settings]]] = {
     "threshold": threshold.parse,
     "rate": rate.parse,
     "absence": absence.parse,
     "flatline": flatline.parse,
+    "refusals": refusals.parse,
 }
 _LEVELS: Final = tuple(level.word for level in Level)
 
@@ -190,11 +192,16 @@ def _check_selection(
     fields: Fields, rule: Rule, registry: Registry | None, quantities: Collection[str] | None
 ) -> None:
     select = rule.select
-    of_points = not isinstance(rule.settings, Silence) or rule.settings.target == "point"
+    settings = rule.settings
+    of_points = not isinstance(settings, Silence | Refused) or (
+        isinstance(settings, Silence) and settings.target == "point"
+    )
     if of_points and not select.quantity and not select.points:
         fields.fault("", "the rule names neither a quantity nor points, so it watches nothing")
     if not of_points and (select.quantity or select.points):
-        fields.fault("quantity" if select.quantity else "points", "this target takes no quantity")
+        what = "target" if isinstance(settings, Silence) else "kind"
+        key = "quantity" if select.quantity else "points"
+        fields.fault(key, f"this {what} takes no quantity")
     if quantities is not None and select.quantity:
         known: Sequence[Any] = sorted(quantities)
         if not any(fnmatchcase(quantity, select.quantity) for quantity in known):

@@ -10,6 +10,7 @@ from collector.model import Ids
 from rules.flats import FlatStack
 from rules.kinds.absence import Silence
 from rules.kinds.flatline import Flat
+from rules.kinds.refusals import Refused
 from rules.lanes import Lanes
 from rules.life import Limit
 from rules.limits import LimitStack
@@ -27,6 +28,9 @@ def probe(rule: Rule) -> None:
     elif isinstance(settings, Flat):
         if settings.lasting <= 0:
             raise ValueError(f"impossible span {settings}")
+    elif isinstance(settings, Refused):
+        if min(settings.count, settings.window, settings.quiet) <= 0:
+            raise ValueError(f"impossible count or span {settings}")
     elif not isinstance(settings, Silence):
         raise TypeError(f"unknown settings {settings!r}")
 

@@ -11,6 +11,7 @@
                                                         readings that fired it, and in which time
     started fired resolved                              UTC ms
     covers                                              devices an origin stands for
+    refused detail                                      the reason, and one of the things refused
     fault                                               why a rule is broken
     cause cause_subject                                 alert (and its subject) that stands for it
     who note reason                                     of a mark, or why it was closed
@@ -26,6 +27,7 @@ from collector.quantities import quantities
 from collector.registry import Point, Registry
 from rules.kinds.absence import Silence
 from rules.kinds.flatline import Flat
+from rules.kinds.refusals import Refused
 from rules.life import Limit
 from rules.ruleset import Rule
 
@@ -110,4 +112,6 @@ def words(rule: Rule) -> dict[str, Any]:
         words["direction"], words["for_ms"] = "flat", settings.lasting
     elif isinstance(settings, Silence):
         words["target"], words["for_ms"] = settings.target, settings.window
+    elif isinstance(settings, Refused):
+        words["for_ms"] = settings.window
     return words

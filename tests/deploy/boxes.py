@@ -94,7 +94,15 @@ class Client:
     """An MQTT 5 client that tells what the broker answered. ``code`` of CONNACK."""
 
     def __init__(
-        self, port: int, user: str = "", password: str = "", *, name: str = "", ca: str = ""
+        self,
+        port: int,
+        user: str = "",
+        password: str = "",
+        *,
+        name: str = "",
+        ca: str = "",
+        cert: str | None = None,
+        key: str | None = None,
     ) -> None:
         self.messages: list[tuple[str, bytes]] = []
         self.code = GONE
@@ -108,7 +116,7 @@ class Client:
         if user:
             self._client.username_pw_set(user, password)
         if ca:
-            self._client.tls_set(ca)
+            self._client.tls_set(ca, cert, key)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
@@ -118,7 +126,7 @@ class Client:
         lasting.SessionExpiryInterval = 3600 if name else 0
         self._client.connect("127.0.0.1", port, clean_start=not name, properties=lasting)
         self._client.loop_start()
-        self._until(lambda: self.code >= 0, "CONNACK")
+        self._until(lambda: self.code >= 0 or self._gone, "CONNACK")
 
     def publish(self, topic: str, payload: bytes) -> int:
         """The reason code of the PUBACK, or ``GONE``."""
@@ -133,6 +141,13 @@ class Client:
 
     def wait_messages(self, count: int) -> None:
         self._until(lambda: len(self.messages) >= count, f"{count} messages")
+
+    def wait_gone(self) -> None:
+        self._until(lambda: self._gone, "end of the connection")
+
+    @property
+    def gone(self) -> bool:
+        return self._gone
 
     def close(self) -> None:
         self._client.disconnect()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from collector.model import Reason, Refusal
 from meterwatch.refusal_words import refusal
 from tests.adapters.pushed import T0, Fleet, message, row, topic
+from tests.adapters.test_payload_attacks import ATTACKS
 
 fleet = Fleet()
 
@@ -56,6 +57,17 @@ REFUSED: dict[str, tuple[str, list[Refusal]]] = {
         Reason.PAYLOAD,
         fleet.decoder.decode_many([("other", message(row()), T0)]).refusals,
     ),
+    **{
+        f"attack: {name}": (reason, refusals(ATTACKS[name][0]))
+        for name, reason in {
+            "gzip that ends early": Reason.PAYLOAD,
+            "gzip and something behind it": Reason.PAYLOAD,
+            "a gzip bomb": Reason.TOO_LARGE,
+            "a small gzip bomb": Reason.TOO_LARGE,
+            "empty rows": Reason.TOO_LARGE,
+        }.items()
+    },
+    "no object of values": (Reason.PAYLOAD, refusals(b'{"readings": [{}]}')),
     "too large": (Reason.TOO_LARGE, [fleet.decoder.too_large(topic("gw-print"), b"", 9_999, T0)]),
 }
 

@@ -1,9 +1,9 @@
 """Rules as data: each file of ``cases`` is a story with the transitions it must lead to.
 
 A script line is ``minute place value [quantity] [QUALITY] [@received]``, ``tick minute``,
-``up minute origin`` or ``down minute origin``. Every story is told three times: one entry per
-reading, readings merged as far as they go, and with the engine taken down and restored from its
-snapshot between all entries. All three must say the same.
+``up minute origin``, ``down minute origin`` or ``refused minute origin reason``. Every story is
+told three times: one entry per reading, readings merged as far as they go, and with the engine
+taken down and restored from its snapshot between all entries. All three must say the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.model import Batch, Entry, Quality, SourceState, Tick, concat
+from collector.model import Batch, Entry, Quality, Refusal, SourceState, Tick, concat
 from rules.engine import Engine
 from tests.rules.fleet import MINUTE, T0, Fleet, device, registry
 
@@ -33,7 +33,7 @@ class Story:
         self.lines = [line.split() for line in self.case["script"].strip().splitlines()]
         measured: dict[str, list[str]] = dict(self.case.get("devices", {}))
         for words in self.lines:
-            if words[0] not in {"tick", "up", "down"}:
+            if words[0] not in {"tick", "up", "down", "refused"}:
                 found = measured.setdefault(words[1], [])
                 quantity = next((word for word in words[3:] if "." in word and "@" not in word), "")
                 if (quantity or DEFAULT) not in found:
@@ -60,6 +60,9 @@ class Story:
         if words[0] in {"up", "down"}:
             (origin,) = self.fleet.origins([words[2]])
             return SourceState(minutes(words[1]), int(origin), words[0] == "up")
+        if words[0] == "refused":
+            (origin,) = self.fleet.origins([words[2]])
+            return Refusal(minutes(words[1]), int(origin), words[3], f"detail of {words[1]}")
         time, quality, quantity = minutes(words[0]), Quality.GOOD, DEFAULT
         received = time
         for word in words[3:]:
@@ -101,6 +104,8 @@ def told(engine: Engine, said: list[str], late: dict[str, str], subjects: dict[s
             line += f" worst {data['worst']:.10g}"
         if data["kind"] == "rate":
             line += f" change {data['change']:.10g} in {data['elapsed_ms'] / MINUTE:.10g}"
+        if data["kind"] == "refusals":
+            line += f" {data['refused']} {data['detail']}"
         if one.root != one.alert:
             line += f" root {subjects[one.root]}"
         said.append(line)
@@ -146,5 +151,5 @@ def test_case(path: Path, way: str) -> None:
 
 def test_there_are_cases_of_every_kind() -> None:
     names = {path.stem.partition("-")[0] for path in CASES}
-    assert {"threshold", "rate", "absence", "flatline", "late"} <= names
+    assert {"threshold", "rate", "absence", "flatline", "refusals", "late"} <= names
     assert len(CASES) >= 15

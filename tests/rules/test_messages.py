@@ -25,6 +25,7 @@ from collector.alerts import (
     Level,
 )
 from collector.notices import BOTH, Draft, Item
+from meterwatch.refusal_words import refusal
 from rules.messages import LANGUAGES, wording
 
 TEXTS = Path(__file__).parent / "messages"
@@ -105,6 +106,16 @@ CHANNEL: dict[str, Any] = {
     "subject": "notifier:ops", "value": 61.0, "worst": 61.0, "started": BEGAN,
 }  # fmt: skip
 
+FOREIGN: dict[str, Any] = {
+    "rule": "foreign-device", "kind": "refusals", "for_ms": 86_400_000,
+    "title": "A gateway reports devices that are not its own", "title_zh": "网关上报不属于它的表计",
+    "advice": "Revoke its credentials.", "advice_zh": "吊销该网关的凭证。",
+    "site": "hospital", "site_name": "District Hospital", "site_name_zh": "区医院",
+    "subject": "gateway:gw-hospital", "value": 3.0, "worst": 3.0, "refused": "not-your-device",
+    "detail": "hospital/m3 is read through gateway 'gw-east', not through 'gw-hospital'",
+    "started": BEGAN, "fired": BEGAN + 60_000,
+}  # fmt: skip
+
 
 def item(alert: str, state: str, level: int, data: dict[str, Any], root: str = "") -> Item:
     return Item(alert, state, BEGAN + 3_900_000, level, root or alert, data, (f"{alert}/1",))
@@ -150,6 +161,8 @@ DRAFTS: dict[str, Draft] = {
     "gateway-back": one(RESOLVED, 3, GATEWAY, worst=3_900.0, now=0.0),
     "broken-rule": one(FIRING, 2, BROKEN),
     "channel": one(FIRING, 3, CHANNEL),
+    "refusals": one(FIRING, 3, FOREIGN),
+    "refusals-over": one(RESOLVED, 3, FOREIGN, worst=412.0, now=0.0),
     "nothing-known": one(FIRING, 1, {}),
 }  # fmt: skip
 
@@ -157,7 +170,7 @@ DRAFTS: dict[str, Draft] = {
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
 @pytest.mark.parametrize("name", DRAFTS)
 def test_the_words_are_those_that_were_read(name: str, language: str) -> None:
-    notice = wording(language)(DRAFTS[name])
+    notice = wording(language, refusal=refusal)(DRAFTS[name])
     text = f"{notice.title}\n{notice.body}\n"
     path = TEXTS / f"{name}.{language}.txt"
     if os.environ.get("METERWATCH_WRITE_TEXTS"):

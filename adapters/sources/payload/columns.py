@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from adapters.sources.payload.shape import Damage, Scalar
+from adapters.sources.payload.receipts import ROWS, RefusedRows
+from adapters.sources.payload.shape import WHOLE, Damage, Scalar
 from collector.model import (
     LETTERS,
     VALID_BELOW,
@@ -27,6 +28,7 @@ _NAMED: Final = 8
 """So many refusals of one message name their device; the rest are told as a number."""
 _DETAIL: Final = 400
 """Characters of one detail: names in it are the sender's to invent."""
+_FURTHER: Final = "the same for further devices of this message"
 
 
 class Plan(msgspec.Struct, gc=False, frozen=True):
@@ -127,24 +129,58 @@ def flagged(
             yield row, LETTERS.get(letter, Quality.UNKNOWN_FLAG)
 
 
+class _Note:
+    """Readings refused for one reason: the first details, how many, in which rows."""
+
+    __slots__ = ("count", "detail", "rows")
+
+    def __init__(self, detail: str) -> None:
+        self.detail = _printable(detail[:_DETAIL])
+        self.count = 0
+        self.rows: list[int] = []
+
+    def add(self, count: int, row: int) -> None:
+        self.count += count
+        rows = self.rows
+        if row >= 0 and len(rows) < ROWS and (not rows or rows[-1] != row):
+            rows.append(row)
+
+    def also(self, detail: str) -> None:
+        if len(self.detail) < _DETAIL:
+            detail = _printable(detail[:_DETAIL])
+            if detail not in self.detail:
+                self.detail = f"{self.detail}; {detail}"[:_DETAIL]
+
+
+def _printable(text: str) -> str:
+    """What senders invent steers no terminal and breaks no line of a log."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)[:_DETAIL]
+
+
 class Notes:
     """The refusals of one message: one per reason and device, however many readings."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], tuple[str, int]] = {}
-        self._unnamed: dict[str, int] = {}
+        self._found: dict[tuple[str, str], _Note] = {}
+        self._unnamed: dict[str, _Note] = {}
+        self._reasons: set[str] = set()
 
-    def add(self, reason: str, device: str, detail: str, count: int) -> None:
+    def add(self, reason: str, device: str, detail: str, count: int, row: int = WHOLE) -> None:
+        """``count`` readings of ``device`` (empty: not told) in row number ``row`` are refused."""
         key = (reason, device)
-        if key in self._found:
-            first, so_far = self._found[key]
-            if detail not in first and len(first) < _DETAIL:
-                first = f"{first}; {detail}"[:_DETAIL]
-            self._found[key] = (first, so_far + count)
-        elif len(self._found) < _NAMED or not any(r == reason for r, _ in self._found):
-            self._found[key] = (detail[:_DETAIL], count)
+        note = self._found.get(key)
+        if note is not None:
+            note.also(detail)
+        elif len(self._found) < _NAMED or reason not in self._reasons:
+            note = self._found[key] = _Note(detail)
+            self._reasons.add(reason)
         else:
-            self._unnamed[reason] = self._unnamed.get(reason, 0) + count
+            note = self._unnamed.get(reason)
+            if note is None:
+                note = self._unnamed[reason] = _Note(_FURTHER)
+        note.add(count, row)
 
     @staticmethod
     def of(reason: str, detail: str, count: int) -> Notes:
@@ -160,17 +196,23 @@ class Notes:
             return Notes.of(Reason.PAYLOAD, "the message holds no readings", 0)
         notes = Notes()
         for part in damages:
-            reason = Reason.PAYLOAD if part.whole_row else Reason.BAD_VALUE
-            notes.add(reason, part.device, part.detail, part.readings)
+            notes.add(part.reason, part.device, part.detail, part.readings, part.row)
         return notes
+
+    def _all(self) -> Iterator[tuple[str, _Note]]:
+        for (reason, _), note in self._found.items():
+            yield reason, note
+        yield from self._unnamed.items()
+
+    def refused(self) -> tuple[RefusedRows, ...]:
+        """For the sender's receipt."""
+        return tuple(
+            RefusedRows(reason, note.detail, note.count, tuple(note.rows))
+            for reason, note in self._all()
+        )
 
     def refusals(self, received: int, origin: int, kind: str, payload: bytes) -> Iterator[Refusal]:
         """As journal entries of ``kind``, each with the payload (cut to ``SAMPLE_BYTES``)."""
         sample = payload[:SAMPLE_BYTES]
-        found = [(reason, detail, count) for (reason, _), (detail, count) in self._found.items()]
-        found += [
-            (reason, "the same for further devices of this message", count)
-            for reason, count in self._unnamed.items()
-        ]
-        for reason, detail, count in found:
-            yield Refusal(received, origin, reason, detail, count, kind, sample)
+        for reason, note in self._all():
+            yield Refusal(received, origin, reason, note.detail, note.count, kind, sample)

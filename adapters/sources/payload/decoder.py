@@ -14,17 +14,24 @@ that mean "no value") is remembered by position and done on the finished columns
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
-from adapters.sources.payload.plan import NEWEST, OLDEST, Planner
-from adapters.sources.payload.shape import Row, UnreadableError, read
+from adapters.sources.payload.foreign import ForeignReader
+from adapters.sources.payload.formats import LINE_PROTOCOL, OWN, PER_SECOND, Format
+from adapters.sources.payload.line_protocol import LineReader
+from adapters.sources.payload.mappings import load_formats
+from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
+from adapters.sources.payload.receipts import Id, Receipt
+from adapters.sources.payload.shape import OversizeError, Read, Reader, Row, UnreadableError, read
+from adapters.sources.payload.unpack import MOST_BYTES, MOST_ITEMS, unpack
 from collector.model import Batch, Reason, Refusal, concat
 from collector.normalise import parse_time
 from collector.profile import Profile
-from collector.registry import Gateway, Identify, PointTable, Registry
+from collector.registry import Device, Gateway, Identify, PointTable, Registry
 
 Message = tuple[str, bytes, int]
 """Topic, payload, receipt (UTC ms)."""
@@ -38,29 +45,66 @@ _TIMES: Final = 200
 _KIND: Final = "mqtt-json"
 _LONGEST_NAME: Final = 128
 """Of a gateway that nobody registered; a longer one is not kept for a replay."""
+_FEWER: Final = "let the gateway send fewer readings in each"
 _UNREAD: Final = -(2**62)  # before any device's service: such a row is looked at in full
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """``batch``: all usable rows, one segment per message that has any. ``refusals``: one per
-    message, reason and device. ``backfill``: every segment is late data."""
+    message, reason and device. ``backfill``: every segment is late data. ``receipts``: for each
+    message, in order, what its sender is to be told once batch and refusals are safe."""
 
     batch: Batch
     refusals: list[Refusal]
     backfill: bool
+    receipts: list[Receipt] = field(default_factory=list)
 
 
 class _Known:
-    """A gateway of the registry: its site, its zone, its origin, its plans."""
+    """A gateway of the registry: its site, its zone, its origin, its format, its plans."""
 
-    def __init__(self, gateway: Gateway, zone: str, origin: int) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        zone: str,
+        origin: int,
+        devices: Sequence[Device],
+        formats: Mapping[str, Format],
+    ) -> None:
         self.gateway = gateway
         self.zone = zone
         self.origin = origin
         self.plans: dict[tuple[object, ...], Plan] = {}
+        self.hints = Hints()
         self.times: dict[str, int] = {}
         """Time texts read lately: the rows of a message mostly share one."""
+        self._devices, self._formats = devices, formats
+        self._readers: dict[tuple[str, str], Reader] = {}
+        self.names: tuple[str, ...] = ()
+        """By which its formats call quantities."""
+        self.read = self.reader(gateway.format, "")
+
+    def reader(self, form: str, unit: str) -> Reader:
+        """Reads its messages in this format; ``unit``: of times, where it is not the format's."""
+        if form == OWN:
+            return read
+        reader = self._readers.get((form, unit))
+        if reader is None:
+            found = self._formats.get(form)
+            if found is None:
+                return partial(_no_format, form)
+            self.names += tuple(found.tags)
+            if found.syntax == LINE_PROTOCOL:
+                reader = LineReader(found, self._devices, self.zone, unit).read
+            else:
+                reader = ForeignReader(found, self._devices, self.zone).read
+            self._readers[form, unit] = reader
+        return reader
+
+
+def _no_format(form: str, payload: bytes, received: int) -> Read:  # noqa: ARG001 - a reader
+    raise UnreadableError(f"there is no format {form!r:.80}")
 
 
 class PayloadDecoder:
@@ -69,7 +113,8 @@ class PayloadDecoder:
     ``identify`` gives origin ids (``Journal.origin_ids``); readings come from ``gateway:ID``,
     and what no known gateway sent from ``source`` (``mqtt:main``), so that nobody can fill the
     dictionary with invented names. ``late_after_ms``: a message whose newest reading is older
-    than this at receipt is late data, whatever its flag says.
+    than this at receipt is late data, whatever its flag says. ``formats``: of other makers,
+    by name; the shipped ones unless given. ``max_bytes``: of one message, unpacked.
     """
 
     def __init__(
@@ -81,80 +126,114 @@ class PayloadDecoder:
         source: str,
         late_after_ms: int,
         profiles: Mapping[str, Profile],
+        formats: Mapping[str, Format] | None = None,
+        max_bytes: int = MOST_BYTES,
     ) -> None:
+        self._most = max_bytes
+        self._plain = min(max_bytes, MOST_ITEMS)  # so many bytes need no second look
         self._planner = Planner(registry, table, profiles)
         self._late_after = late_after_ms
         gateways = list(registry.gateways.values())
         origins = identify([source, *(f"gateway:{gateway.id}" for gateway in gateways)])
         self.origin = int(origins[0])
         """The source's own origin id."""
+        formats = load_formats() if formats is None else formats
+        brought: dict[str, list[Device]] = {}
+        for device in registry.devices.values():
+            brought.setdefault(device.gateway, []).append(device)
         self._gateways = {
-            gateway.id: _Known(gateway, registry.sites[gateway.site].zone, int(origin))
+            gateway.id: _Known(
+                gateway,
+                registry.sites[gateway.site].zone,
+                int(origin),
+                brought.get(gateway.id, []),
+                formats,
+            )
             for gateway, origin in zip(gateways, origins[1:], strict=True)
         }
         self._topics: dict[str, _Known] = {}
         self._plans = self._faulty_plans = self._plan_bytes = 0
 
-    def decode_many(self, messages: Sequence[Message]) -> Decoded:
+    def decode_many(self, messages: Sequence[Message], form: str = "", unit: str = "") -> Decoded:
         """All of ``messages`` in order. Any cutting of a sequence of messages into calls gives
-        the same rows and refusals in the same order."""
+        the same rows and refusals in the same order.
+
+        ``form``: their format, where it is not what the registry says of their gateway; ``unit``:
+        of the timestamps of line protocol (``s``, ``ms``, ``us``, ``ns``), where it is not
+        nanoseconds.
+        """
         try:
-            return self._decode(messages)
+            return self._decode(messages, form, unit)
         except Exception as bug:  # noqa: BLE001 a bug at one message must not stop the others
             if len(messages) == 1:
-                return Decoded(Batch.empty(), [self._failed(messages[0], bug)], False)
-        parts = [self.decode_many([message]) for message in messages]
+                failed = self._failed(messages[0], bug, _base(form, unit))
+                return Decoded(Batch.empty(), [failed], False, [Receipt.of_refusal(failed)])
+        parts = [self.decode_many([message], form, unit) for message in messages]
         brought = [part for part in parts if len(part.batch)]
         return Decoded(
             concat([part.batch for part in brought]),
             [refusal for part in parts for refusal in part.refusals],
             bool(brought) and all(part.backfill for part in brought),
+            [receipt for part in parts for receipt in part.receipts],
         )
 
-    def _decode(self, messages: Sequence[Message]) -> Decoded:
+    def _decode(self, messages: Sequence[Message], form: str, unit: str) -> Decoded:
         columns = Columns()
+        values = columns.values
         refusals: list[Refusal] = []
+        receipts: list[Receipt] = []
         for topic, payload, received in messages:
             known = self._topics.get(topic) or self._gateway(topic)
+            before = len(values)
             notes: Notes | None
             if isinstance(known, str):
-                notes, origin = self._unknown(known, topic, payload), self.origin
+                (notes, own), origin = self._unknown(known, topic, payload), self.origin
             else:
-                notes, origin = self._message(known, payload, received, columns), known.origin
-            if notes is not None:
-                refusals.extend(notes.refusals(received, origin, _kind(known), payload))
-        return Decoded(columns.batch(), refusals, bool(columns.backfill) and all(columns.backfill))
+                reader = known.reader(form, unit) if form else known.read
+                notes, own = self._message(known, reader, payload, received, columns)
+                origin = known.origin
+            if notes is None:
+                receipts.append(Receipt(len(values) - before, (), own))
+            else:
+                kind = _kind(known, _base(form, unit))
+                refusals.extend(notes.refusals(received, origin, kind, payload))
+                receipts.append(Receipt(len(values) - before, notes.refused(), own))
+        late = bool(columns.backfill) and all(columns.backfill)
+        return Decoded(columns.batch(), refusals, late, receipts)
 
-    def _failed(self, message: Message, bug: Exception) -> Refusal:
+    def _failed(self, message: Message, bug: Exception, base: str) -> Refusal:
         topic, payload, received = message
         known = self._gateway(topic)
         origin = self.origin if isinstance(known, str) else known.origin
         told = f"the program failed on this message: {bug!r:.200}"
         sample = payload[:SAMPLE_BYTES]
-        return Refusal(received, origin, Reason.PROGRAM_FAULT, told, 1, _kind(known), sample)
+        kind = _kind(known, base)
+        return Refusal(received, origin, Reason.PROGRAM_FAULT, told, 1, kind, sample)
 
     def too_large(self, topic: str, head: bytes, size: int, received: int) -> Refusal:
         """The refusal of a message that was too large to be taken in whole."""
         known = self._gateway(topic)
         origin = self.origin if isinstance(known, str) else known.origin
-        told = f"the message has {size:,} bytes; let the gateway send fewer readings in each"
+        told = f"the message has {size:,} bytes; {_FEWER}"
         sample = head[:SAMPLE_BYTES]
         return Refusal(received, origin, Reason.TOO_LARGE, told, 1, _kind(known), sample)
 
     def _message(
-        self, known: _Known, payload: bytes, received: int, columns: Columns
-    ) -> Notes | None:
-        """Append the rows of one message; what of it is refused, if anything."""
+        self, known: _Known, reader: Reader, payload: bytes, received: int, columns: Columns
+    ) -> tuple[Notes | None, Id]:
+        """Append the rows of one message; what of it is refused, if anything, and its own id."""
         try:
-            message, damages = read(payload)
+            if payload[:1] != b"{" or len(payload) > self._plain:
+                payload = unpack(payload, self._most)
+            message, damages, numbers = reader(payload, received)
         except UnreadableError as fault:
-            return Notes.of(Reason.PAYLOAD, str(fault), 1)
+            return _whole(fault), None
         notes: Notes | None = None
         if damages or not message.readings:
             notes = Notes.of_damages(damages)
         first = len(columns.times)
         plans, take, times = known.plans, columns.values.extend, columns.times
-        for row in message.readings:
+        for number, row in enumerate(message.readings):
             # The usual row in as few steps as can be; anything else is looked at in _row.
             plan = plans.get((row.device, row.serial, *row.values))
             time = row.time
@@ -167,7 +246,8 @@ class PayloadDecoder:
                 or row.units
                 or row.flags
             ):
-                notes = self._row(known, row, columns, notes)
+                at = number if numbers is None else numbers[number]
+                notes = self._row(known, row, at, columns, notes)
                 continue
             columns.plans.append(plan)
             times.append(time)
@@ -175,9 +255,11 @@ class PayloadDecoder:
         if len(times) > first:
             late = max(times[first:]) < received - self._late_after
             columns.close(known.origin, received, message.backfill or late)
-        return notes
+        return notes, message.id
 
-    def _row(self, known: _Known, row: Row, columns: Columns, notes: Notes | None) -> Notes | None:
+    def _row(
+        self, known: _Known, row: Row, number: int, columns: Columns, notes: Notes | None
+    ) -> Notes | None:
         """Append one row that has something about it, or note why not."""
         values, units, flags = row.values, row.units, row.flags
         for quantity in flags or ():  # a flag without a value is a reading without a value
@@ -190,13 +272,13 @@ class PayloadDecoder:
         if plan.refused:
             notes = notes or Notes()
             for reason, detail, count in plan.refused:
-                notes.add(reason, row.device, detail, count)
+                notes.add(reason, row.device, detail, count, number)
         if not plan.count:
             return notes
         if fault or not plan.start <= time < plan.end:
             notes = notes or Notes()
             why = (Reason.BAD_TIME, row.device, fault) if fault else _bad_time(row, plan, time)
-            notes.add(*why, plan.count)
+            notes.add(*why, plan.count, number)
             return notes
         if flags:
             columns.flags.extend(flagged(len(columns.values), plan, values, flags))
@@ -222,25 +304,28 @@ class PayloadDecoder:
         self._topics[topic] = known
         return known
 
-    @staticmethod
-    def _unknown(gateway: str, topic: str, payload: bytes) -> Notes:
-        """Why nothing of a message is taken that no known gateway sent."""
+    def _unknown(self, gateway: str, topic: str, payload: bytes) -> tuple[Notes, Id]:
+        """Why nothing of a message is taken that no known gateway sent, and its own id."""
         if not gateway:
             told = f"topic {topic!r:.120} is not meterwatch/v1/GATEWAY/readings"
-            return Notes.of(Reason.PAYLOAD, told, 1)
+            return Notes.of(Reason.PAYLOAD, told, 1), None
+        own: Id = None
         try:
-            message, damages = read(payload)
+            message, damages, _ = read(unpack(payload, self._most))
+            own = message.id
             count = sum(len(row.values) for row in message.readings)
             count += sum(damage.readings for damage in damages)
         except UnreadableError:
             count = 1
         told = f"no gateway {gateway!r:.80} in the registry: add it to its site's file"
-        return Notes.of(Reason.UNKNOWN_GATEWAY, told, max(count, 1))
+        return Notes.of(Reason.UNKNOWN_GATEWAY, told, max(count, 1)), own
 
     # Plans: made once per device, serial, units and list of quantities.
 
     def _plan(self, known: _Known, row: Row, key: tuple[object, ...]) -> Plan:
-        plan = self._planner.make(known.gateway.site, known.gateway.id, row)
+        plan = self._planner.make(
+            known.gateway.site, known.gateway.id, row, known.hints, known.names
+        )
         if plan.refused:
             # Names that nobody registered are the sender's to invent: keep few, and short ones.
             if self._faulty_plans < _FAULTY_PLANS and len(repr(key)) < _LONGEST_KEY:
@@ -258,12 +343,34 @@ class PayloadDecoder:
         return plan
 
 
-def _kind(known: _Known | str) -> str:
+def _kind(known: _Known | str, base: str = _KIND) -> str:
     """Which decoder can read it again; behind a colon the gateway, where no origin tells it:
     once it is in the registry, what it sent before can be replayed."""
     if not isinstance(known, str) or not 0 < len(known) <= _LONGEST_NAME:
-        return _KIND
-    return f"{_KIND}:{known}"
+        return base
+    return f"{base}:{known}"
+
+
+def _base(form: str, unit: str) -> str:
+    """How a refusal's kind names a format that did not come from the registry."""
+    return _KIND if not form else f"{form}.{unit}" if unit else form
+
+
+def form_of(kind: str) -> tuple[str, str] | None:
+    """``form`` and ``unit`` for ``decode_many``, by a refusal's ``kind``; None for what this
+    decoder did not refuse."""
+    base = kind.partition(":")[0]
+    if base == _KIND:
+        return "", ""
+    form, _, unit = base.partition(".")
+    return (form, unit) if form in load_formats() and unit in ("", *PER_SECOND) else None
+
+
+def _whole(fault: UnreadableError) -> Notes:
+    """Why nothing of a message can be read."""
+    if isinstance(fault, OversizeError):
+        return Notes.of(Reason.TOO_LARGE, f"{fault}; {_FEWER}", 1)
+    return Notes.of(Reason.PAYLOAD, str(fault), 1)
 
 
 def _read_time(row: Row, known: _Known) -> tuple[int, str]:

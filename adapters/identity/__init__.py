@@ -1,0 +1,1 @@
+"""Who a gateway is: its credentials, the file that holds them, the broker's files made of them."""

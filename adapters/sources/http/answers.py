@@ -1,0 +1,112 @@
+"""What a sender is told, as status and JSON. Pure.
+
+Every fault has the same body: ``{"code": ..., "message": ..., "reasons": [...]}``. ``code`` and
+``message`` are InfluxDB's names, so that its clients show them; ``reasons`` are the refused rows
+as in a receipt (docs/push-http.md).
+
+What a client of InfluxDB does with an answer decides what ``/api/v2/write`` says (Telegraf's
+outputs.influxdb_v2; influxdb-client's WritesRetry): it sends again on 429 and 503, splits the
+batch on 413, keeps it on 401 and 403 (Telegraf), and on 400 logs the message and lets go of the
+batch. So a batch of which part was refused is told with 400, as InfluxDB does: what could be
+used is stored, what could not is kept as refused, the client's log says why, and nothing comes
+again for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from adapters.sources.payload import Receipt, RefusedRows, answer
+from collector.model import Reason
+
+JSON: Final = (b"content-type", b"application/json")
+CODES: Final = {
+    400: "invalid",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not found",
+    405: "method not allowed",
+    408: "request timeout",
+    411: "length required",
+    413: "request too large",
+    415: "unsupported media type",
+    422: "unprocessable entity",
+    429: "too many requests",
+    431: "request header fields too large",
+    500: "internal error",
+    503: "unavailable",
+}
+_MESSAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: ``headers`` beside Content-Length."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def fault(
+    status: int,
+    message: str,
+    reasons: Sequence[dict[str, Any]] = (),
+    *,
+    retry_after: float = 0,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    **more: Any,
+) -> Answer:
+    """An answer that says no. ``retry_after`` seconds, rounded up; ``more`` goes into the body."""
+    body = {"code": CODES[status], "message": message, "reasons": list(reasons)} | more
+    if retry_after:
+        headers = (*headers, (b"retry-after", b"%d" % math.ceil(retry_after)))
+    return Answer(status, msgspec.json.encode(body), (JSON, *headers))
+
+
+def of_readings(receipt: Receipt) -> Answer:
+    """To ``POST /v1/readings``: 200 with the receipt when anything was stored."""
+    if receipt.stored or not receipt.refused:
+        return Answer(200, answer(receipt), (JSON,))
+    status = _status(receipt.refused, 422)
+    return fault(status, _told(receipt), _reasons(receipt), id=receipt.id, stored=0)
+
+
+def of_write(receipt: Receipt) -> Answer:
+    """To ``POST /api/v2/write``: 204 when all was stored."""
+    if not receipt.refused:
+        return Answer(204)
+    status = 400 if receipt.stored else _status(receipt.refused, 400)
+    told = f"partial write: {_told(receipt)}" if receipt.stored else _told(receipt)
+    return fault(status, told, _reasons(receipt), stored=receipt.stored)
+
+
+def _status(refused: Sequence[RefusedRows], otherwise: int) -> int:
+    """Of a message of which nothing could be used."""
+    reasons = {part.reason for part in refused}
+    if Reason.UNKNOWN_GATEWAY in reasons:
+        return 403
+    if Reason.TOO_LARGE in reasons:
+        return 413
+    if reasons == {Reason.PAYLOAD} and not any(part.rows for part in refused):
+        return 400
+    return otherwise
+
+
+def _told(receipt: Receipt) -> str:
+    count = sum(part.count for part in receipt.refused)
+    first = receipt.refused[0]
+    more = f" (and {len(receipt.refused) - 1} more)" if len(receipt.refused) > 1 else ""
+    whole = receipt.stored or len(receipt.refused) > 1 or count > 1
+    sums = f"{receipt.stored} readings stored, {count} refused: " if whole else ""
+    return f"{sums}{first.reason}: {first.detail}{more}"[:_MESSAGE]
+
+
+def _reasons(receipt: Receipt) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = msgspec.json.decode(answer(receipt))["refused"]
+    return told

@@ -1,0 +1,88 @@
+"""What a sender is told of its message: what is stored, what was refused, and why. Pure.
+
+A receipt is made for every message, whatever became of it, and is true once the journal has synced
+what the message brought: who sends it waits for that. As JSON it is the same on every way back (a
+reply topic, the answer to a request): docs/gateway-protocol.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from collector.model import Reason, Refusal
+
+ROWS: Final = 20
+"""Of the rows that were refused for one reason, so many are numbered."""
+LONGEST_ID: Final = 64
+"""Characters of a message's own id."""
+
+Id = str | int | None
+
+
+class RefusedRows(msgspec.Struct, frozen=True, gc=False):
+    """Readings of one message refused for one reason (of one device). ``count``: how many.
+    ``rows``: numbers of the rows they stood in, from 0, the first ``ROWS`` of them; empty where it
+    is the message as a whole."""
+
+    reason: str
+    detail: str
+    count: int
+    rows: tuple[int, ...] = ()
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """What became of one message. ``stored``: readings that go to the journal. ``id``: what the
+    message called itself."""
+
+    stored: int
+    refused: tuple[RefusedRows, ...] = ()
+    id: Id = None
+
+    @staticmethod
+    def of_refusal(refusal: Refusal) -> Receipt:
+        """Of a message that was refused whole."""
+        return Receipt(0, (RefusedRows(refusal.reason, refusal.detail, refusal.count),))
+
+
+TODO: Final[Mapping[str, str]] = {
+    Reason.PAYLOAD: "send the form that docs/gateway-protocol.md shows",
+    Reason.UNKNOWN_GATEWAY: "enter the gateway in its site's file, or correct its name here",
+    Reason.UNKNOWN_DEVICE: "enter the device in the registry, or correct its name here",
+    Reason.UNKNOWN_QUANTITY: "correct the name, or enter the quantity with the device",
+    Reason.UNKNOWN_UNIT: "correct the unit",
+    Reason.WRONG_SERIAL: "if the meter was exchanged, enter the new one with its first day",
+    Reason.NOT_YOURS: "enter the device with this gateway, or correct its name here",
+    Reason.NOT_IN_SERVICE: "correct the clock, or the device's dates in the registry",
+    Reason.BAD_TIME: "correct the clock, or the form of the time",
+    Reason.BAD_VALUE: "send a number, true, false or null",
+    Reason.TOO_LARGE: "send fewer readings in each message",
+    Reason.PROGRAM_FAULT: "nothing: it is kept, and for the operator to report",
+}
+"""What a sender can do, by reason."""
+
+
+def answer(receipt: Receipt, words: Callable[[str], str] | None = None) -> bytes:
+    """``receipt`` as JSON. ``words`` puts what is told to people into their language."""
+
+    def told(text: str) -> str:
+        return text if words is None else words(text)
+
+    return msgspec.json.encode(
+        {
+            "id": receipt.id,
+            "stored": receipt.stored,
+            "refused": [
+                {
+                    "rows": part.rows,
+                    "count": part.count,
+                    "reason": part.reason,
+                    "detail": told(part.detail),
+                    "todo": told(TODO[part.reason]) if part.reason in TODO else None,
+                }
+                for part in receipt.refused
+            ],
+        }
+    )

@@ -1,0 +1,148 @@
+"""What a sender is told: for each message in order, exactly what is stored and what is not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from adapters.sources.payload import Receipt, RefusedRows, answer
+from adapters.sources.payload.receipts import ROWS, TODO
+from collector.model import Reason
+from meterwatch.refusal_words import refusal
+from tests.adapters.pushed import T0, Fleet, message, row, topic
+from tests.adapters.test_payload import _messages
+
+fleet = Fleet()
+FOR_SENDERS = {Reason.REJECTED, Reason.UNFIT}
+
+
+def receipt(payload: bytes, gateway: str = "gw-print") -> Receipt:
+    (one,) = fleet.decoder.decode_many([(topic(gateway), payload, T0)]).receipts
+    return one
+
+
+def told(one: Receipt) -> list[tuple[str, int, tuple[int, ...]]]:
+    return [(part.reason, part.count, part.rows) for part in one.refused]
+
+
+def test_of_a_good_message() -> None:
+    assert receipt(message(row(), row(time=T0 + 1))) == Receipt(6)
+
+
+def test_of_a_message_of_which_parts_are_refused() -> None:
+    one = receipt(
+        message(
+            row(),
+            row("nobody"),
+            row(values={"power.active": 1, "power.actve": 2, "x": 3}),
+            row("nobody", time=T0 + 1),
+            row(serial="7"),
+        )
+    )
+    assert one.stored == 3 + 1
+    assert told(one) == [
+        (Reason.UNKNOWN_DEVICE, 6, (1, 3)),
+        (Reason.UNKNOWN_QUANTITY, 2, (2,)),
+        (Reason.WRONG_SERIAL, 3, (4,)),
+    ]
+
+
+def test_rows_keep_their_numbers_when_others_are_damaged() -> None:
+    one = receipt(message(7, row(values={"voltage.l1": "1"}), row(), row("nobody"), row(time=-1)))  # type: ignore[arg-type]
+    assert one.stored == 3
+    assert told(one) == [
+        (Reason.PAYLOAD, 1, (0,)),
+        (Reason.BAD_VALUE, 1, (1,)),
+        (Reason.UNKNOWN_DEVICE, 3, (3,)),
+        (Reason.BAD_TIME, 3, (4,)),
+    ]
+
+
+def test_of_many_refused_rows_the_first_are_numbered() -> None:
+    one = receipt(message(row(), *(row("nobody", time=T0 + n) for n in range(100))))
+    assert told(one) == [(Reason.UNKNOWN_DEVICE, 300, tuple(range(1, ROWS + 1)))]
+    many = receipt(message(*(row(f"x{n}") for n in range(100))))
+    assert sum(part.count for part in many.refused) == 300
+    assert [part.rows for part in many.refused][-1] == tuple(range(8, 8 + ROWS))
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", b"[]", message()])
+def test_a_message_refused_whole_names_no_row(payload: bytes) -> None:
+    (part,) = receipt(payload).refused
+    assert (part.reason, part.rows) == (Reason.PAYLOAD, ())
+
+
+def test_of_an_unknown_gateway() -> None:
+    one = receipt(message(row(), id=5), "gw-wrong")
+    assert (one.stored, one.id, told(one)) == (0, 5, [(Reason.UNKNOWN_GATEWAY, 3, ())])
+
+
+def test_of_a_message_too_large_to_be_taken_in() -> None:
+    refusal_ = fleet.decoder.too_large(topic(), b"", 9_999_999, T0)
+    one = Receipt.of_refusal(refusal_)
+    assert (one.stored, told(one)) == (0, [(Reason.TOO_LARGE, 1, ())])
+
+
+class TestId:
+    @pytest.mark.parametrize("own", ["m-1", "", "x" * 64, 0, -5, 2**63, 10**63 - 1, None])
+    def test_it_is_repeated(self, own: Any) -> None:
+        assert receipt(message(row(), id=own)) == Receipt(3, (), own)
+
+    def test_of_a_message_that_is_damaged_too(self) -> None:
+        assert receipt(message(row(values={"power.active": "1"}), id="m")).id == "m"
+
+    @pytest.mark.parametrize("own", ["x" * 65, 10**64, True, 1.5, [], {"a": 1}])
+    def test_what_cannot_be_one_spoils_nothing_else(self, own: Any) -> None:
+        one = receipt(message(row(), id=own))
+        assert (one.stored, one.id) == (3, None)
+        ((reason, count, rows),) = told(one)
+        assert (reason, count, rows) == (Reason.PAYLOAD, 0, ())
+        assert '"id"' in one.refused[0].detail
+
+
+class TestAnswer:
+    def test_as_json(self) -> None:
+        part = RefusedRows(Reason.BAD_TIME, "time 5 looks like seconds", 3, (0, 2))
+        assert json.loads(answer(Receipt(50, (part,), "m-1"))) == {
+            "id": "m-1",
+            "stored": 50,
+            "refused": [
+                {
+                    "rows": [0, 2],
+                    "count": 3,
+                    "reason": "bad-time",
+                    "detail": "time 5 looks like seconds",
+                    "todo": TODO[Reason.BAD_TIME],
+                }
+            ],
+        }
+        assert json.loads(answer(Receipt(1))) == {"id": None, "stored": 1, "refused": []}
+
+    def test_in_chinese(self) -> None:
+        one = receipt(message(row("mian-meter")))
+        (part,) = json.loads(answer(one, lambda text: refusal(text, "zh")))["refused"]
+        assert part["detail"].startswith("单位 'print' 没有表计 'mian-meter'")
+        assert part["todo"] == "请在台账中登记该表计，或在此更正名称"
+
+    def test_every_reason_of_a_sender_has_a_remedy_in_both_languages(self) -> None:
+        reasons = {value for name, value in vars(Reason).items() if name.isupper()}
+        assert set(TODO) == reasons - FOR_SENDERS
+        assert [text for text in TODO.values() if refusal(text, "zh").isascii()] == []
+
+
+@given(_messages)
+def test_receipts_tell_what_batch_and_refusals_hold(
+    messages: list[tuple[str, bytes, int]],
+) -> None:
+    decoded = Fleet().decoder.decode_many(messages)
+    assert len(decoded.receipts) == len(messages)
+    assert sum(one.stored for one in decoded.receipts) == len(decoded.batch)
+    stored = [one.stored for one in decoded.receipts if one.stored]
+    assert stored == decoded.batch.segments.sizes().tolist()
+    parts = [part for one in decoded.receipts for part in one.refused]
+    assert [(part.reason, part.detail, part.count) for part in parts] == [
+        (one.reason, one.detail, one.count) for one in decoded.refusals
+    ]
