@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -16,8 +17,8 @@ from tests.adapters.test_payload_attacks import ATTACKS
 fleet = Fleet()
 
 
-def refusals(payload: bytes, gateway: str = "gw-print") -> list[Refusal]:
-    return fleet.decoder.decode_many([(topic(gateway), payload, T0 + 1000)]).refusals
+def refusals(payload: bytes, gateway: str = "gw-print", form: str = "") -> list[Refusal]:
+    return fleet.decoder.decode_many([(topic(gateway), payload, T0 + 1000)], form).refusals
 
 
 POWER = {"power.active": 1.0}
@@ -67,6 +68,45 @@ REFUSED: dict[str, tuple[str, list[Refusal]]] = {
             "empty rows": Reason.TOO_LARGE,
         }.items()
     },
+    **{
+        f"table {number}": (reason, refusals(json.dumps({"tables": [table]}).encode()))
+        for number, (reason, table) in enumerate(
+            [
+                (Reason.PAYLOAD, 7),
+                (Reason.PAYLOAD, {"columns": ["device", "time", "time"], "rows": []}),
+                (Reason.PAYLOAD, {"columns": ["device"], "device": "x", "time": 1, "rows": []}),
+                (Reason.PAYLOAD, {"columns": ["time"], "rows": []}),
+                (Reason.PAYLOAD, {"columns": ["device"], "time": 1, "rows": [["a", 2]]}),
+                (Reason.PAYLOAD, {"columns": ["device"], "time": 1, "rows": [[]]}),
+                (Reason.PAYLOAD, {"columns": ["device", "a"], "time": 1, "rows": [[1, 2]]}),
+            ]
+        )
+    },
+    "tables that are none": (Reason.PAYLOAD, refusals(b'{"readings":[],"tables":7}')),
+    **{
+        f"{form} {raw!r}": (reason, refusals(raw, form=form))
+        for form, raw, reason in [
+            ("neuron", b"[]", Reason.PAYLOAD),
+            ("nonsense", b"[]", Reason.PAYLOAD),
+            ("thingsboard", b'{"power.active":1}', Reason.UNKNOWN_DEVICE),
+            ("neuron", b'{"values":{"a":1}}', Reason.UNKNOWN_DEVICE),
+            ("neuron", b'{"node":"main-meter","values":{"a":1}}', Reason.BAD_TIME),
+            ("neuron", b'{"node":"main-meter","values":{"a":1},"timestamp":[]}', Reason.BAD_TIME),
+            ("neuron", b'{"node":"main-meter","tags":[{}],"timestamp":1}', Reason.PAYLOAD),
+            ("line-protocol", b"m a=1", Reason.UNKNOWN_DEVICE),
+            ("line-protocol", b"m,device=main-meter a=1 x", Reason.BAD_TIME),
+            ("line-protocol", b"m,device=main-meter f=1e999", Reason.BAD_VALUE),
+            ("line-protocol", b"m,device=main-meter f=99999999999999999999i", Reason.BAD_VALUE),
+            ("line-protocol", b"m,device=main-meter", Reason.PAYLOAD),
+            ("line-protocol", b"m,device=main-meter a", Reason.PAYLOAD),
+            ("line-protocol", b"m,device a=1", Reason.PAYLOAD),
+            ("line-protocol", b",x=1 a=1", Reason.PAYLOAD),
+            ("line-protocol", b'm,x=1 f="1"2', Reason.PAYLOAD),
+            ("line-protocol", b"m,x=1 f=", Reason.PAYLOAD),
+            ("line-protocol", b"\xff", Reason.PAYLOAD),
+            ("line-protocol", b"\n" * 100_000, Reason.TOO_LARGE),
+        ]
+    },
     "no object of values": (Reason.PAYLOAD, refusals(b'{"readings": [{}]}')),
     "too large": (Reason.TOO_LARGE, [fleet.decoder.too_large(topic("gw-print"), b"", 9_999, T0)]),
 }
@@ -81,7 +121,7 @@ def test_a_refusal_is_read_in_chinese(name: str) -> None:
     reason, found = REFUSED[name]
     assert [one.reason for one in found] == [reason]
     said = refusal(found[0].detail, "zh")
-    if name == "no JSON":
+    if name == "no JSON" or "xff" in name:
         said = said.partition("：")[0]  # where the parser stumbled is its own words
     assert re.search(r"[\u4e00-\u9fff]", said)
     assert not ENGLISH.search(said.replace("it's", "")), (found[0].detail, said)

@@ -24,9 +24,10 @@ from adapters.sources.payload.foreign import ForeignReader
 from adapters.sources.payload.formats import LINE_PROTOCOL, OWN, PER_SECOND, Format
 from adapters.sources.payload.line_protocol import LineReader
 from adapters.sources.payload.mappings import load_formats
+from adapters.sources.payload.own import read
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
 from adapters.sources.payload.receipts import Id, Receipt
-from adapters.sources.payload.shape import OversizeError, Read, Reader, Row, UnreadableError, read
+from adapters.sources.payload.shape import OversizeError, Read, Reader, Row, UnreadableError
 from adapters.sources.payload.unpack import MOST_BYTES, MOST_ITEMS, unpack
 from collector.model import Batch, Reason, Refusal, concat
 from collector.normalise import parse_time
