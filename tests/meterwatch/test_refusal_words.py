@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.sources.payload import Clocks
 from collector.model import Reason, Refusal
 from meterwatch.refusal_words import refusal
 from tests.adapters.pushed import T0, Fleet, message, row, topic
@@ -42,7 +43,10 @@ REFUSED: dict[str, tuple[str, list[Refusal]]] = {
     ),
     **{
         f"time {time!r}": (Reason.BAD_TIME, refusals(message(row(time=time))))
-        for time in (1_795_000_000, T0 * 1000, -1, str(T0), "yesterday", 400_000_000_000)
+        for time in (
+            *(1_895_000_000, 2 * T0 * 1000, 0, 180_000, -1),
+            *(str(T0), "yesterday", 400_000_000_000),
+        )
     },
     "no JSON": (Reason.PAYLOAD, refusals(b'{"readings": [')),
     "another shape": (Reason.PAYLOAD, refusals(b"[]")),
@@ -126,6 +130,26 @@ def test_a_refusal_is_read_in_chinese(name: str) -> None:
     assert re.search(r"[\u4e00-\u9fff]", said)
     assert not ENGLISH.search(said.replace("it's", "")), (found[0].detail, said)
     assert refusal(found[0].detail, "en") == found[0].detail
+
+
+@pytest.mark.parametrize(
+    ("offset", "samples"),
+    [(0, "s"), (0, "ms"), (30, ""), (8 * 60, ""), (-8.5 * 60, ""), (-3, ""), (7, ""), (600_000, ""),
+     (14_000_000, ""), (60, "")],
+)  # fmt: skip
+def test_what_is_told_of_clocks_is_read_in_chinese(offset: float, samples: str) -> None:
+    clocks = Clocks()
+    for minute in range(6):
+        now = T0 + minute * 60_000
+        clocks.of("gw").saw(now, now - int(offset * 60_000))
+        if samples == "s":
+            clocks.of("gw").saw_unit(now, "s")
+    found = clocks.findings(T0)
+    assert len(found) == (samples != "ms")
+    for one in found:
+        said = refusal(one.told, "zh")
+        assert re.search(r"[\u4e00-\u9fff]", said)
+        assert not re.search(r"[a-z]{3}", said.replace("min", "")), said
 
 
 def test_names_and_numbers_stay() -> None:
