@@ -246,7 +246,8 @@ class _Desk:
             open_authority,
         )
 
-        authority = open_authority(self.store.folder)
+        with self.store.open() as folder:
+            authority = open_authority(folder)
         check_out(out, gateway)
         days = lasting // _DAY_MS if lasting else GATEWAY_DAYS
         issued = authority.gateway(gateway, self.now, max(days, 1))
@@ -286,7 +287,7 @@ class _Desk:
 
         with self.store.open() as folder:
             if not servers or not (folder / CERT).exists():
-                made = make_authority(folder, self.now, self.store.owner())
+                made = make_authority(folder, self.now)
                 print(self._words["ca"].format(folder / CERT, made.until.date(), folder / KEY))
             authority = open_authority(folder)
         if servers:
@@ -322,7 +323,7 @@ class _Desk:
         from adapters.identity.authority import revocation_list
 
         with self.store.open() as folder:
-            return revocation_list(folder, held, self.now, self.store.owner())
+            return revocation_list(folder, held, self.now)
 
 
 def _registered(folder: Path) -> Collection[str]:

@@ -136,7 +136,7 @@ def ended_early(held: Credentials, now: int) -> list[tuple[str, int]]:
     ]
 
 
-def revocation_list(folder: Path, held: Credentials, now: int, owner: tuple[int, int]) -> bytes:
+def revocation_list(folder: Path, held: Credentials, now: int) -> bytes:
     """The list in ``folder``, signed anew where it lacks one that has ended (only then is the
     authority's key needed). Raises ``ConfigurationError``, ``TemporaryError``."""
     path, wanted = folder / CRL, ended_early(held, now)
@@ -149,13 +149,13 @@ def revocation_list(folder: Path, held: Credentials, now: int, owner: tuple[int,
         return data
     data = open_authority(folder).revoked(wanted, now)
     try:
-        replace_file(path, data, 0o644, owner)
+        replace_file(path, data, 0o644)
     except OSError as fault:
         raise TemporaryError(f"{path}: cannot be written: {fault.strerror}") from fault
     return data
 
 
-def make_authority(folder: Path, now: int, owner: tuple[int, int]) -> Authority:
+def make_authority(folder: Path, now: int) -> Authority:
     """A new one in ``folder``, where there is none. Raises ``ConfigurationError``, or
     ``TemporaryError`` where it cannot be written."""
     for there in (folder / CERT, folder / KEY):
@@ -181,9 +181,9 @@ def make_authority(folder: Path, now: int, owner: tuple[int, int]) -> Authority:
     )
     made = Authority(key, cert)
     try:  # the certificate last: while it is not there, nothing is
-        replace_file(folder / KEY, _private(key), 0o600, owner)
-        replace_file(folder / CRL, made.revoked((), now), 0o644, owner)
-        replace_file(folder / CERT, made.pem, 0o644, owner)
+        replace_file(folder / KEY, _private(key), 0o600)
+        replace_file(folder / CRL, made.revoked((), now), 0o644)
+        replace_file(folder / CERT, made.pem, 0o644)
     except OSError as fault:
         raise TemporaryError(f"{folder}: cannot be written: {fault.strerror}") from fault
     return made
