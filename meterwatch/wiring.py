@@ -103,6 +103,7 @@ def _decoder(program: Program, one: MqttSource) -> Any:
         late_after_ms=program.fleet.settings.program.late_after_ms,
         profiles=program.fleet.profiles,
         formats=program.fleet.formats,
+        clocks=payload.Clocks(program.telemetry),
     )
 
 
