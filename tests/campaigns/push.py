@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from typing import Any, Self
 from adapters.stores.archive_reader import ArchiveReader
 from tests.campaigns.kill import journal_last
 from tests.campaigns.traffic import GATEWAYS, Sent, Traffic, write_fleet
-from tests.programs import ROOT, RunningProgram, eventually
+from tests.programs import POLL, ROOT, RunningProgram, eventually
 from tests.servers import Mosquitto
 
 SEND = ROOT / "deploy" / "gateway" / "send.py"
@@ -32,6 +33,8 @@ COLLECTORS = 2
 MOST = 600_000
 """Messages there are at most: more than any run sends."""
 DRAIN_S = 300.0
+AHEAD = 300
+"""Messages that wait in an outbox at most: what is left when the killing ends must be sent, too."""
 
 
 class Gateway:
@@ -39,6 +42,7 @@ class Gateway:
 
     def __init__(self, name: str, port: int, folder: Path) -> None:
         self.fed: list[Sent] = []
+        self._outbox = folder / name
         self._errors = (folder / f"{name}.err").open("w+", encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, str(SEND), name, f"mqtt://127.0.0.1:{port}", str(folder / name)],
@@ -54,6 +58,18 @@ class Gateway:
         self.process.stdin.write(message.payload + b"\n")
         self.process.stdin.flush()
         self.fed.append(message)
+
+    def waiting(self) -> int:
+        """Messages that have no receipt yet."""
+        if not self._outbox.exists():
+            return 0
+        connection = sqlite3.connect(f"file:{self._outbox}?mode=ro", uri=True, timeout=30)
+        try:
+            return int(connection.execute("SELECT count(*) FROM message").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0  # its table is being made
+        finally:
+            connection.close()
 
     def finish(self) -> None:
         """No more: everything will have its receipt, then it ends."""
@@ -90,7 +106,11 @@ class Feeder:
         for number in range(MOST):
             if self._stopping.is_set():
                 return
-            self._gateways[number % GATEWAYS].feed(self._traffic.next())
+            gateway = self._gateways[number % GATEWAYS]
+            while len(gateway.fed) % 50 == 0 and gateway.waiting() > AHEAD:
+                if self._stopping.wait(POLL):
+                    return
+            gateway.feed(self._traffic.next())
 
     def stop(self) -> None:
         assert self._thread.is_alive(), "the load ended before the killing"
