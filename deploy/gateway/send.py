@@ -72,7 +72,7 @@ def keep(outbox, line):
         if len(body) > LARGEST:
             raise ValueError(f"it has {len(body)} bytes, {LARGEST} are the most")
     except (ValueError, AttributeError) as fault:
-        print(f"not a message, and not sent: {fault}: {line[:200]}", file=sys.stderr)
+        print(f"not a message, and not sent: {fault}: {line.strip()[:200]}", file=sys.stderr)
         return
     with outbox:  # commits; a line that comes twice is kept once
         outbox.execute("INSERT OR IGNORE INTO message (id, body) VALUES (?, ?)", (own, body))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -347,6 +348,67 @@ async def test_replies_that_nobody_takes_never_stop_the_intake(
             while box.metric("mqtt_replies_dropped") < 20:  # noqa: ASYNC110 - as Box.until
                 await asyncio.sleep(0.01)
         assert box.metric("mqtt_replies_waiting") == 10
+
+
+SHARED = ("$share/collectors/meterwatch/v1/+/readings",)
+
+
+@VERSIONS
+async def test_two_collectors_share_a_subscription(broker: Mosquitto, version: int) -> None:
+    with CollectingIntake() as one, CollectingIntake() as other:
+        boxes = [Box(broker.port, version=version, topics=SHARED, client_id=n) for n in ("a", "b")]
+        async with boxes[0].running(one), boxes[1].running(other):
+            with sender(broker, version) as gateway:
+                for number in range(40):
+                    gateway.send(message(row(time=T0 + number), id=number))
+                assert {gateway.told()["id"] for _ in range(40)} == set(range(40))
+    shares = [intake.batch().time.tolist() for intake in (one, other)]
+    assert min(len(share) for share in shares) > 0
+    assert sorted(shares[0] + shares[1]) == sorted([T0 + n for n in range(40)] * 3)
+
+
+@VERSIONS
+async def test_of_two_collectors_the_broker_keeps_the_share_of_one_that_is_away(
+    broker: Mosquitto, version: int
+) -> None:
+    with CollectingIntake() as one, CollectingIntake() as other:
+        boxes = [Box(broker.port, version=version, topics=SHARED, client_id=n) for n in ("a", "b")]
+        async with boxes[0].running(one):
+            async with boxes[1].running(other):
+                pass
+            with sender(broker, version) as gateway:
+                for number in range(40):
+                    gateway.send(message(row(time=T0 + number), id=number))
+                await one.until(lambda i: i.count() >= 20 * 3)
+                async with boxes[1].running(other):  # it is back, and gets what was kept
+                    assert {gateway.told()["id"] for _ in range(40)} == set(range(40))
+    assert one.count() + other.count() == 40 * 3
+    assert other.count() > 0
+
+
+async def test_what_a_broker_says_when_it_ends_the_connection_is_told(
+    intake: CollectingIntake,
+) -> None:
+    said = "maintenance at 03:00\x1b[2J"
+    reason = b"\x1f" + len(said).to_bytes(2) + said.encode()
+    farewell = b"\x8b" + bytes([len(reason)]) + reason  # 139: server shutting down
+    connack = b"\x20\x03\x00\x00\x00"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def play() -> None:
+            link, _ = listening.accept()
+            with link:
+                link.recv(1000)
+                link.sendall(connack + b"\xe0" + bytes([len(farewell)]) + farewell)
+
+        playing = threading.Thread(target=play)
+        playing.start()
+        async with Box(listening.getsockname()[1]).running(intake, until_up=False):
+            await intake.until(
+                lambda i: any('it says "maintenance' in s.reason for s in i.states())
+            )
+        playing.join()
+    assert all(state.reason.isprintable() for state in intake.states())
 
 
 class TestQueue:
