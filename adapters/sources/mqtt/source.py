@@ -187,8 +187,8 @@ class MqttSource:
                 if lot.asked:
                     replies.tell(lot.asked, stored=lots is done)
         replies.taken(session.acknowledged())
-        if done:
-            session.acknowledge([mid for lot in done for mid in lot.mids], now)
+        if mids := [mid for lot in done for mid in lot.mids]:
+            session.acknowledge(mids, now)
         if self._proof and session.answered_pings >= self._proof:
             replies.proven()
             self._proof = 0
