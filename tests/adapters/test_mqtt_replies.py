@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import queue
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from paho.mqtt.properties import Properties
 from adapters.sources.mqtt import replies
 from adapters.sources.mqtt.frames import Frames, Publish
 from adapters.sources.mqtt.replies import Replies
+from adapters.sources.mqtt.sieve import Sieve
 from adapters.sources.payload import Receipt, RefusedRows
 from collector.model import Reason
 from collector.ports import Urgency
@@ -138,13 +140,38 @@ async def test_who_is_told_is_set(
 
 async def test_only_after_the_sync(broker: Mosquitto) -> None:
     with CollectingIntake(held=True) as intake, sender(broker) as gateway:
-        async with Box(broker.port).running(intake):
-            gateway.send(message(row(), id=1))
-            gateway.send(message(row(), id=2))
-            await intake.until(lambda i: i.count() == 6)
-            assert gateway.heard.empty()
+        box = Box(broker.port)
+        async with box.running(intake):
+            for number in (1, 2):
+                gateway.send(message(row(), id=number))
+                await intake.until(lambda i, number=number: i.count() == 3 * number)
+            intake.release_one()  # the source's state
+            intake.release_one()  # the first message
+            assert gateway.told()["id"] == 1
+            await box.until("mqtt_replies")
+            assert box.metric("mqtt_replies") + box.metric("mqtt_replies_waiting") == 1
             intake.release()
-            assert [gateway.told()["id"] for _ in range(2)] == [1, 2]
+            gateway.send(message(row(), id=3))
+            assert [gateway.told()["id"] for _ in range(2)] == [2, 3]
+
+
+def test_our_last_words_are_read_though_we_leave_something_unread() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        ours = socket.create_connection(listening.getsockname())
+        theirs, _ = listening.accept()
+        with theirs:
+            theirs.sendall(b"PUBACKs that nobody will read")
+            assert select.select([ours], [], [], 20)[0]
+            sieve = Sieve(ours, Frames(5, 1 << 20))
+            sieve.write(b"our last acknowledgements")
+            leaving = threading.Thread(target=sieve.close)
+            leaving.start()
+            leaving.join(0.3)  # a close that does not wait for the broker has happened by then
+            # A broker that sees the connection reset reads no further.
+            assert theirs.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+            assert theirs.recv(100) == b"our last acknowledgements"
+            assert theirs.recv(100) == b""
+        leaving.join()
 
 
 @VERSIONS
@@ -436,6 +463,14 @@ class TestQueue:
         assert figures.waiting * 2_000 < replies.MOST_BYTES
         assert figures.dropped == 10_000 - figures.waiting
         assert made.figures() is None
+
+    def test_no_more_are_under_way_than_the_broker_takes(self) -> None:
+        made = self.made(window=3)
+        self.told(made, 10)
+        first = _packets(made.packets(0))
+        assert (len(first), made.packets(0)) == (3, b"")
+        made.taken([(first[1].mid, 0)])
+        assert len(_packets(made.packets(0))) == 1
 
     def test_packet_ids_in_use_are_not_given_again(self) -> None:
         made = self.made(window=2)

@@ -51,8 +51,8 @@ class Sieve:
 
     def close(self) -> None:
         """Send what is still to be sent, let the broker read it, for a second each at most, and
-        close. Closed with something unread, the kernel would tell the broker to forget what it has
-        not read yet: our last acknowledgements among it."""
+        close. Closed with something unread, the kernel would reset the connection, and mosquitto
+        reads no further then: our last acknowledgements would be lost."""
         with contextlib.suppress(OSError):
             if self._out and not self.ended:
                 self._link.settimeout(_LAST_WORDS_S)
