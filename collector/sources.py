@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from collector.secrets import Secret, secret_of
 from collector.sections import NO_SECRETS, Section, host_and_port
 
+_SHARE: Final = "$share/"
 _MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -17,7 +18,8 @@ _MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 class MqttSource:
     """A broker that gateways push to. ``version`` 5, or 4 for MQTT 3.1.1. Files are relative to
     the fleet folder. ``broker_config``: mosquitto's own file, if that broker runs on this machine:
-    it is looked through at start for settings that lose messages."""
+    it is looked through at start for settings that lose messages. ``replies``: who is told what
+    became of a message: "needed" who asks and whose message was refused in part, "all", "none"."""
 
     name: str
     host: str
@@ -32,6 +34,7 @@ class MqttSource:
     version: int = 5
     topics: tuple[str, ...] = ("meterwatch/v1/+/readings",)
     broker_config: str = ""
+    replies: str = "needed"
     kind: str = "mqtt"
 
     @property
@@ -113,9 +116,12 @@ def _mqtt(section: Section) -> SourceSettings:
     default = MqttSource(name, host, port)
     topics = section.texts("topics") if section.has("topics") else default.topics
     for index, topic in enumerate(topics):
-        if not _is_filter(topic):
+        if what := _wrong_filter(topic):
             todo = 'as "meterwatch/v1/+/readings"'
-            section.fault(("topics", index), f'"{topic}" is no topic filter', todo)
+            section.fault(("topics", index), f'"{topic}" {what}', todo)
+        elif topic.startswith(_SHARE) and not section.has("client_id"):
+            what = f'"{topic}" is shared with others, who may go by the same client_id'
+            section.fault(("topics", index), what, "give each of them a client_id of its own")
     if section.data.get("topics") == []:
         section.fault("topics", "topics is empty", 'write ["meterwatch/v1/+/readings"]')
     version = section.whole_number("version", 5, least=4, most=5)
@@ -132,6 +138,7 @@ def _mqtt(section: Section) -> SourceSettings:
         version=version,
         topics=topics,
         broker_config=section.text("broker_config"),
+        replies=section.text("replies", default.replies, choices=("needed", "all", "none")),
     )
 
 
@@ -157,12 +164,21 @@ def _broker(section: Section) -> tuple[str, int, bool]:
     return host or "", port or _MQTT_PORTS.get(parts.scheme, 0), parts.scheme == "mqtts"
 
 
-def _is_filter(topic: str) -> bool:
-    """MQTT 3.1.1, 4.7: ``+`` is a whole level, ``#`` the whole last one."""
+def _wrong_filter(topic: str) -> str:
+    """What is wrong with a topic filter (MQTT 3.1.1, 4.7: ``+`` is a whole level, ``#`` the whole
+    last one), or empty. ``$share/GROUP/`` may stand before it (MQTT 5.0, 4.8.2)."""
+    if topic.startswith(_SHARE):
+        group, _, topic = topic.removeprefix(_SHARE).partition("/")
+        if not group or {"+", "#"} & set(group):
+            return "names no group between $share/ and the filter"
     levels = topic.split("/")
     if not topic or "\0" in topic or any("#" in level for level in levels[:-1]):
-        return False
-    return all(len(level) == 1 or not {"+", "#"} & set(level) for level in levels)
+        return "is no topic filter"
+    if any(len(level) > 1 and {"+", "#"} & set(level) for level in levels):
+        return "is no topic filter"
+    if levels[-1] in {"+", "#", "replies"}:
+        return "would take in replies too, our own among them: end it with /readings"
+    return ""
 
 
 def _modbus(section: Section) -> SourceSettings:

@@ -38,6 +38,9 @@ _SHAPES: Final = tuple(
         (r"^send fewer readings in each message$", "请每次少发一些读数"),
         (r"^nothing: it is kept, and for the operator to report$",
          "无需处理：已保存，由运维人员上报"),
+        (r"^keep the readings, and wait$", "请保留读数，稍候"),
+        (r"^the disk is nearly full: nothing of this message is stored yet$",
+         "磁盘将满：该报文尚未保存"),
         (r'"id" is neither a text nor a whole number of (\d+) characters at most; it is not '
          r"repeated", r'"id" 应为文本或整数，最多 \1 个字符；未予回显'),
         # Who and what (adapters/sources/payload/plan.py, decoder.py).

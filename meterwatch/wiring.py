@@ -82,6 +82,7 @@ def _mqtt(program: Program, one: Any) -> Source:
         version=one.version,
         topics=one.topics,
         broker_config=path(one.broker_config),
+        replies=one.replies,
     )
     source: Source = mqtt.MqttSource(
         settings,

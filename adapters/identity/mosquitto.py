@@ -88,7 +88,7 @@ def access(
         section += [
             f"user {user}",
             f"topic read {TOPICS}/+/readings",
-            f"topic write {TOPICS}/+/replies",
+            f"topic write {TOPICS}/+/replies/#",
             "topic read $SYS/broker/#",
         ]
     logins = sorted(set(logins))
@@ -96,7 +96,7 @@ def access(
         section += [
             f"user {user}",
             f"topic write {TOPICS}/{gateway}/readings",
-            f"topic read {TOPICS}/{gateway}/replies",
+            f"topic read {TOPICS}/{gateway}/replies/#",
         ]
     for gateway in sorted(set(gateways) - {one.user for one in logins}):
         section += [f"user {gateway}", "topic deny #"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -9,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from adapters.sources.mqtt import TOPIC
+from adapters.sources.mqtt import TOPIC, replies, trust
 from adapters.sources.mqtt.broker_limits import of_config
+from adapters.sources.payload import answer, busy
+from adapters.sources.payload.receipts import LONGEST_ID
 from collector.model import LETTERS, Quality, Reason
-from tests.adapters.pushed import T0, Fleet, topic
+from collector.settings import MqttSource, parse_settings
+from tests.adapters.pushed import T0, Fleet, message, row, topic
 from tests.adapters.test_mqtt_source import Box
 from tests.intakes import CollectingIntake
+from tests.programs import eventually
 from tests.servers import Mosquitto, program
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "gateway-protocol.md").read_text("utf-8")
@@ -28,7 +33,9 @@ def block(kind: str) -> str:
 
 def test_the_sample_payload_decodes_to_what_the_page_says() -> None:
     fleet = Fleet()
-    decoded = fleet.decoder.decode_many([(topic(), block("json").encode(), T0)])
+    (sample,) = re.findall(r"```json\n(.*?)```", section("Message"), re.DOTALL)
+    decoded = fleet.decoder.decode_many([(topic(), sample.encode(), T0)])
+    assert [receipt.id for receipt in decoded.receipts] == ["a-1"]
     assert decoded.refusals == []
     assert decoded.batch.time.tolist() == [T0] * 4
     assert decoded.batch.value.tolist()[:3] == [12345.67, 81.2, 18.4]
@@ -36,15 +43,84 @@ def test_the_sample_payload_decodes_to_what_the_page_says() -> None:
 
 
 @pytest.mark.timeout(60)
-async def test_the_command_works_as_it_stands(tmp_path: Path) -> None:
-    words = shlex.split(block("sh"))
-    with Mosquitto(tmp_path / "b") as broker, CollectingIntake() as intake:
-        words[0] = program(words[0])
-        words[words.index("1883")] = str(broker.port)
+async def test_the_commands_work_as_they_stand(tmp_path: Path) -> None:
+    listen, send = block("sh").splitlines()
+    listen = listen.removesuffix(" &")
+    for line in (listen, send):
+        program(line.split()[0])
+    with Mosquitto(tmp_path / "b", config="log_type all") as broker, CollectingIntake() as intake:
         async with Box(broker.port).running(intake):
-            subprocess.run(words, check=True, timeout=20)  # noqa: ASYNC221 - the source has a thread
-            await intake.until(lambda i: i.count() == 2)
+            listening = subprocess.Popen(  # noqa: ASYNC220 - the source has a thread
+                shlex.split(listen.replace(" 1883 ", f" {broker.port} ")), stdout=subprocess.PIPE
+            )
+            subscribed = "meterwatch/v1/gw-print/replies (QoS 1)"
+            eventually(lambda: any(subscribed in line for line in broker.log), subscribed)
+            words = shlex.split(send.replace(" 1883 ", f" {broker.port} "))
+            subprocess.run(words, check=True, timeout=20)  # noqa: ASYNC221 - as above
+            told, _ = listening.communicate(timeout=40)
         assert intake.refusals() == []
+        assert json.loads(told) == json.loads(block("json"))
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+MISTAKES = re.findall(
+    r"^\| .*? \| `(\{.*?\})` \| (\S+), (\d+) \| (\S+) \| (.*?) \|$",
+    section("Ten mistakes, and their answers"),
+    re.MULTILINE,
+)
+
+
+def test_there_are_ten_mistakes() -> None:
+    assert len(MISTAKES) == 10
+
+
+@pytest.mark.parametrize(("sent", "own", "stored", "reason", "detail"), MISTAKES)
+def test_each_mistake_has_the_answer_that_the_page_says(
+    sent: str, own: str, stored: str, reason: str, detail: str
+) -> None:
+    (receipt,) = Fleet().decoder.decode_many([(topic(), sent.encode(), T0)]).receipts
+    told = json.loads(answer(receipt))
+    assert (told["id"], told["stored"]) == (json.loads(own), int(stored))
+    assert [part["reason"] for part in told["refused"]] == (
+        [] if reason == "none" else [reason.strip("`")]
+    )
+    assert [part["detail"] for part in told["refused"]] + told.get("remarks", []) == [detail]
+
+
+def test_replies_are_shown_as_they_are() -> None:
+    """Each sample of a reply is what a message like it gets."""
+    fleet = Fleet()
+    right = row(values={"power.active": 81.2})
+    quoted = row(values={"power.active": "81.2"})
+    messages = {
+        "a-1": message(row(values={"power.active": 81.2, "energy.active.import": 1}), id="a-1"),
+        "a-2": message(right, row("mian-meter", values={"power.active": 1}), id="a-2"),
+        "a-3": message(quoted, id="a-3"),
+        "a-4": message(right, id="a-4"),
+    }
+    samples = re.findall(r"```json\n(.*?)```", section("Replies"), re.DOTALL)
+    assert [json.loads(sample)["id"] for sample in samples] == list(messages)
+    for sample, (own, payload) in zip(samples, messages.items(), strict=True):
+        (receipt,) = fleet.decoder.decode_many([(topic(), payload, T0)]).receipts
+        told = busy(receipt) if own == "a-4" else receipt
+        assert json.loads(sample) == json.loads(answer(told))
+
+
+def test_the_numbers_of_the_page_are_ours() -> None:
+    text = section("Replies")
+    assert f"queue of {replies.MOST:,} and {replies.MOST_BYTES >> 20} MiB" in text
+    assert f"id` is a text of {LONGEST_ID} characters" in text.replace("\n", " ")
+    assert trust.REST_S == 600  # "rest for ten minutes"
+
+
+def test_two_collectors_as_the_page_sets_them() -> None:
+    (sample,) = re.findall(r"```toml\n(.*?)```", section("Two collectors"), re.DOTALL)
+    (source,) = parse_settings(sample, "meterwatch.toml").sources
+    assert isinstance(source, MqttSource)
+    assert source.topics == (f"$share/collectors/{TOPIC}",)
 
 
 def test_the_settings_are_safe_by_our_own_check() -> None:

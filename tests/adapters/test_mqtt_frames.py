@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.sources.mqtt import frames as packets
 from adapters.sources.mqtt.frames import BrokenStreamError, Frames, Publish, pubacks
 
 LARGEST = 256 << 10
@@ -58,6 +59,7 @@ _packet = st.one_of(
         st.binary(max_size=150),
     ),
     st.tuples(st.just("other"), st.sampled_from([0x20, 0x90, 0xD0, 0xE0]), st.binary(max_size=9)),
+    st.tuples(st.just("puback"), st.integers(1, 65535), st.sampled_from([b"", b"\0", b"\x87\0"])),
 )
 
 
@@ -70,12 +72,15 @@ _packet = st.one_of(
 def test_any_cutting_gives_the_same_messages_and_the_same_rest(
     packets: list[tuple[object, ...]], cuts: list[int], version: int, most: int
 ) -> None:
-    stream, expected, rest = b"", [], b""
+    stream, expected, rest, taken = b"", [], b"", []
     for packet in packets:
         match packet:
             case ("publish", bytes(topic), bytes(payload), int(mid), bytes(properties)):
                 stream += publish(topic, payload, mid, version=version, properties=properties)
-                expected.append((mid, topic, payload))
+                expected.append((mid, topic, payload, properties if version == 5 else b""))
+            case ("puback", int(mid), bytes(more)):
+                stream += b"\x40" + length(2 + len(more)) + struct.pack("!H", mid) + more
+                taken.append((mid, more[0] if more else 0))
             case (_, int(kind), bytes(body)):
                 other = bytes([kind]) + length(len(body)) + body
                 stream += other
@@ -84,8 +89,25 @@ def test_any_cutting_gives_the_same_messages_and_the_same_rest(
                 raise AssertionError(packet)
     frames = Frames(version, LARGEST)
     found = run(frames, stream, cuts, most)
-    assert [(m.mid, m.topic, m.payload) for m in found] == expected
+    assert [(m.mid, m.topic, m.payload, m.properties) for m in found] == expected
     assert bytes(frames.rest) == rest
+    assert frames.acknowledged == taken
+
+
+@given(
+    st.binary(min_size=1, max_size=200),
+    st.binary(max_size=40_000),
+    st.integers(1, 65535),
+    st.one_of(st.none(), st.binary(max_size=20_000)),
+)
+def test_what_is_published_reads_as_it_was_meant(
+    topic: bytes, payload: bytes, mid: int, properties: bytes | None
+) -> None:
+    packet = packets.publish(topic, payload, mid, properties)
+    (found,) = run(Frames(4 if properties is None else 5, LARGEST), packet, [])
+    assert packet[0] == 0x32  # QoS 1, not retained, not a duplicate
+    assert (found.mid, found.topic, found.payload) == (mid, topic, payload)
+    assert found.properties == (properties or b"")
 
 
 @given(st.lists(st.integers(0, 3_000_000), max_size=6))
@@ -121,6 +143,7 @@ def test_what_is_held_of_a_message_too_large_is_bounded() -> None:
         b"\x32\x04\x00\x01a\x00",  # no room for the packet id
         b"\x32\x06\x00\x01a\x00\x01\x7f",  # properties longer than the packet
         b"\x20\xff\xff\xff\x7f",  # a CONNACK of 256 MiB
+        b"\x40\x01\x00",  # a PUBACK without its packet id
     ],
 )
 def test_what_is_not_mqtt_is_told(stream: bytes) -> None:

@@ -117,8 +117,9 @@ async def test_what_a_silent_gateway_kept_comes_later_and_says_so(
         assert not late[-20:].any()
 
 
-async def test_faults_are_seen_as_what_they_are(tmp_path: Path) -> None:
-    async with bench(tmp_path) as on:
+@BOTH
+async def test_faults_are_seen_as_what_they_are(tmp_path: Path, embedded: bool) -> None:
+    async with bench(tmp_path, embedded=embedded) as on:
         faults = on.gateway.faults
         faults.wrong_serial = {"main-meter": "999"}
         await on.minute()
@@ -133,6 +134,7 @@ async def test_faults_are_seen_as_what_they_are(tmp_path: Path) -> None:
         assert (reasons.count(Reason.WRONG_SERIAL), reasons.count(Reason.PAYLOAD)) == (6, 2)
         assert on.gateway.garbage == 2
         assert on.gateway.measured == on.gateway.acknowledged == 48
+        assert all(state.up for state in on.intake.states())  # either broker takes our replies
 
 
 async def test_a_gateway_outlives_its_broker(tmp_path: Path) -> None:

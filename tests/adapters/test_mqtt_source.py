@@ -202,8 +202,11 @@ async def test_a_broker_restart_loses_nothing_it_had_saved(
             with gateway(broker) as sender:
                 sender.send(*numbered(5, 10))
             await intake.until(lambda i: set(times(i)) == set(range(15)))
-    # 5 .. 9 came twice: unacknowledged on the first connection, sent again on the second
-    assert sorted(times(intake)) == sorted([*range(5), *range(5, 10), *range(5, 15)])
+    # 5 .. 9 came twice: unacknowledged on the first connection, sent again on the second. Of the
+    # first five the acknowledgements may have been under way when the broker stopped.
+    came = [times(intake).count(number) for number in range(15)]
+    assert came[5:] == [2] * 5 + [1] * 5
+    assert set(came[:5]) <= {1, 2}
 
 
 async def test_ids_of_an_old_connection_are_not_acknowledged_on_the_new_one(

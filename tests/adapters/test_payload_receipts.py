@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from adapters.sources.payload import Receipt, RefusedRows, answer
-from adapters.sources.payload.receipts import ROWS, TODO
+from adapters.sources.payload import Receipt, RefusedRows, answer, busy
+from adapters.sources.payload.receipts import BUSY, ROWS, TODO
 from collector.model import Reason
 from meterwatch.refusal_words import refusal
 from tests.adapters.pushed import T0, Fleet, message, row, topic
@@ -121,6 +121,15 @@ class TestAnswer:
         }
         assert json.loads(answer(Receipt(1))) == {"id": None, "stored": 1, "refused": []}
 
+    def test_what_finds_the_disk_full_is_to_be_kept_by_its_sender(self) -> None:
+        whole = receipt(message(row(), row("nobody"), id=7))
+        told_ = json.loads(answer(busy(whole)))
+        assert (told_["id"], told_["stored"], told_["retry"]) == (7, 0, True)
+        (part,) = told_["refused"]
+        assert (part["reason"], part["count"], part["rows"]) == ("busy", 6, [])
+        assert "retry" not in json.loads(answer(whole))
+        assert not refusal(part["detail"], "zh").isascii()
+
     def test_in_chinese(self) -> None:
         one = receipt(message(row("mian-meter")))
         (part,) = json.loads(answer(one, lambda text: refusal(text, "zh")))["refused"]
@@ -129,7 +138,7 @@ class TestAnswer:
 
     def test_every_reason_of_a_sender_has_a_remedy_in_both_languages(self) -> None:
         reasons = {value for name, value in vars(Reason).items() if name.isupper()}
-        assert set(TODO) == reasons - FOR_SENDERS
+        assert set(TODO) == (reasons - FOR_SENDERS) | {BUSY}
         assert [text for text in TODO.values() if refusal(text, "zh").isascii()] == []
 
 

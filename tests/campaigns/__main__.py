@@ -15,13 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns import dlt645, field, kill, project, sync
+from tests.campaigns import dlt645, field, kill, project, push, sync
 
 CAMPAIGNS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "dlt645": lambda folder, seed: dlt645.campaign(folder, seed, inputs=1_000_000),
     "field": lambda _, seed: field.campaign(seed, 10, field.FULL),
     "kill": lambda folder, seed: kill.campaign(folder, seed, kills=30, messages=60_000),
     "project": lambda folder, seed: project.campaign(folder, seed, project.FULL),
+    "push": lambda folder, seed: push.campaign(folder, seed, kills=50, broker_kills=10),
     "sync": lambda folder, seed: sync.campaign(folder, seed, messages=300),
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import field, kill, project, sync
+from tests.campaigns import field, kill, project, push, sync
 
 
 def test_meters_in_the_field_miss_nothing_and_nothing_wrong_is_kept() -> None:
@@ -34,6 +34,14 @@ def test_databases_under_load_hold_every_reading_once_whatever_happens(tmp_path:
     figures = project.campaign(tmp_path, seed, project.SMALL)
     assert figures["faults"].keys() >= {"vm emptied", "influx away", "password changed"}
     assert figures["alerts"] > 0
+
+
+@pytest.mark.timeout(400)
+def test_pushed_readings_with_a_receipt_are_stored_whoever_is_killed(tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    figures = push.campaign(tmp_path, seed, kills=4, broker_kills=2)
+    assert min(figures["stored_by_the_first"], figures["stored_by_the_second"]) > 0
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

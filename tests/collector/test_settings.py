@@ -134,6 +134,13 @@ OPS = '[[notifier]]\nname = "ops"\nkind = "apprise"\nurl_env = "OPS"\n'
         (MQTT + "version = 3\n", 5, "version is 3", "from 4 to 5"),
         (MQTT + 'topics = ["a/#/b"]\n', 5, "no topic filter", ""),
         (MQTT + 'topics = ["ok", "a/b+"]\n', 5, '"a/b+" is no topic filter', ""),
+        (MQTT + 'topics = ["a/#"]\n', 5, "would take in replies", "/readings"),
+        (MQTT + 'topics = ["$share/g/a/+/readings"]\n', 5, "same client_id", "of its own"),
+        (MQTT + 'topics = ["$share/g"]\nclient_id = "a"\n', 5, "is no topic filter", ""),
+        (MQTT + 'topics = ["$share//a/readings"]\nclient_id = "a"\n', 5, "names no group", ""),
+        (MQTT + 'topics = ["$share/+/a/readings"]\nclient_id = "a"\n', 5, "names no group", ""),
+        (MQTT + 'topics = ["$share/g/a+/readings"]\nclient_id = "a"\n', 5, "no topic filter", ""),
+        (MQTT + 'replies = "some"\n', 5, "replies", "needed"),
         (MQTT + "topics = []\n", 5, "topics is empty", ""),
         (MQTT + MQTT.replace(":1883", ":1884"), 7, 'source "main" stands twice', "another name"),
         (

@@ -76,6 +76,20 @@ def test_a_gateway_publishes_to_its_own_topic_and_to_no_other(broker: ShippedBro
         assert program.messages == [(topic("gw-a"), b"its own")]
 
 
+def test_a_gateway_reads_its_own_replies_and_no_others(broker: ShippedBroker) -> None:
+    with (
+        broker,
+        Client(broker.port, "gw-a", USERS["gw-a"]) as gateway,
+        Client(broker.port, "meterwatch", USERS["meterwatch"]) as program,
+    ):
+        gateway.subscribe("meterwatch/v1/#")
+        below = ("gw-b/replies", "gw-a/replies", "gw-a/replies/one")
+        assert {program.publish(f"meterwatch/v1/{topic}", b"") for topic in below} <= {0, 16}
+        gateway.wait_messages(2)
+        assert [topic for topic, _ in gateway.messages] == [f"meterwatch/v1/{n}" for n in below[1:]]
+        assert program.publish(topic("gw-a"), b"readings of its own") == NOT_AUTHORISED
+
+
 def test_a_gateway_cannot_read_along(broker: ShippedBroker) -> None:
     with broker, Client(broker.port, "gw-b", USERS["gw-b"]) as eavesdropper:
         eavesdropper.subscribe("#")

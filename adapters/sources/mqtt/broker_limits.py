@@ -60,6 +60,15 @@ def qos0(topic: str) -> Risk:
     )
 
 
+def denied() -> Risk:
+    """The broker said so (MQTT 5), or ended connections over replies."""
+    return Risk(
+        "the broker does not let us publish replies: senders are not told what became of a message",
+        "allow writing of meterwatch/v1/+/replies/# in the broker's access list, or set replies = "
+        '"none" here',
+    )
+
+
 def of_config(text: str, version: int) -> list[Risk]:
     """From the text of a mosquitto.conf. Files that it includes are not followed."""
     found = {"persistence": "false", "autosave_interval": "1800", "autosave_on_changes": "false"}

@@ -1,9 +1,9 @@
-"""MQTT packets in a stream of bytes: the messages for us, all else for paho. Pure.
+"""MQTT packets in a stream of bytes: the messages and PUBACKs for us, all else for paho. Pure.
 
 Why this exists: paho takes 20 to 50 us of CPU for each received message (one property object,
 one message object, four reads of the socket); here it is 5. paho keeps what it is good at,
-connecting, TLS, MQTT 5 properties, subscriptions: every packet but PUBLISH passes on to it
-unseen. See docs/decisions for the figures.
+connecting, TLS, MQTT 5 properties, subscriptions: every packet but PUBLISH and PUBACK passes on to
+it unseen. See docs/decisions for the figures.
 
 Invariants: any cutting of the stream gives the same messages and the same rest; bytes held are
 bounded by the largest message plus one read. A message larger than the bound is not held: its
@@ -20,17 +20,20 @@ import numpy as np
 SAMPLE_BYTES: Final = 64 << 10
 _PREFIX: Final = 200 << 10  # holds the longest topic (64 KiB), usual properties and a sample
 _NEED_MORE: Final = -1
+_PUBACK: Final = 0x40
+_PINGRESP: Final = 0xD0
 
 
 class Publish(NamedTuple):
     """One message. ``mid`` 0 for QoS 0. ``size`` of the whole packet; larger than the payload
-    by more than the head when the payload was cut."""
+    by more than the head when the payload was cut. ``properties`` of MQTT 5, as they came."""
 
     mid: int
     topic: bytes
     payload: bytes
     size: int
     cut: bool = False
+    properties: bytes = b""
 
 
 class BrokenStreamError(Exception):
@@ -38,10 +41,14 @@ class BrokenStreamError(Exception):
 
 
 class Frames:
-    """Feed bytes, take messages. ``rest`` gathers the packets that are paho's."""
+    """Feed bytes, take messages. ``rest`` gathers the packets that are paho's, ``acknowledged`` the
+    packet ids and reason codes of the PUBACKs to what we published; ``pongs`` counts the answers to
+    pings, which are paho's, too."""
 
     def __init__(self, version: int, max_message_bytes: int) -> None:
         self.rest = bytearray()
+        self.acknowledged: list[tuple[int, int]] = []
+        self.pongs = 0
         self._v5 = version == 5
         self._largest = max(max_message_bytes, _PREFIX)
         self._buffer = b""
@@ -90,7 +97,11 @@ class Frames:
                         raise BrokenStreamError(f"a packet of kind {kind >> 4} has {length} bytes")
                     if stop > end:
                         return False
-                    self.rest += buffer[at:stop]
+                    if kind == _PUBACK:
+                        self.acknowledged.append(_puback(buffer, body, stop))
+                    else:
+                        self.pongs += kind == _PINGRESP
+                        self.rest += buffer[at:stop]
                     at = stop
                     continue
                 if length > self._largest:
@@ -123,6 +134,7 @@ def _publish(
     at = name + (buffer[body] << 8 | buffer[body + 1]) if stop >= name else stop + 1
     mid = 0
     end_of_topic = at
+    told = b""
     if kind & 0x02:
         at += 2
         if at <= stop:
@@ -134,12 +146,22 @@ def _publish(
             properties, at = _varint(buffer, at - 1, stop)
             if at == _NEED_MORE:
                 at = stop + 1
-        at += properties
+        if properties:
+            told = buffer[at : at + properties]
+            at += properties
     if cut:
-        return Publish(mid, buffer[name:end_of_topic], buffer[at:stop][:SAMPLE_BYTES], size, True)
+        sample = buffer[at:stop][:SAMPLE_BYTES]
+        return Publish(mid, buffer[name:end_of_topic], sample, size, True, told)
     if at > stop:
         raise BrokenStreamError("a PUBLISH packet is shorter than its own parts")
-    return Publish(mid, buffer[name:end_of_topic], buffer[at:stop], size)
+    return Publish(mid, buffer[name:end_of_topic], buffer[at:stop], size, False, told)
+
+
+def _puback(buffer: bytes, body: int, stop: int) -> tuple[int, int]:
+    """Packet id and reason code (MQTT 5.0, 3.4.2; left out where it is 0)."""
+    if stop - body < 2:
+        raise BrokenStreamError("a PUBACK packet is shorter than its own parts")
+    return buffer[body] << 8 | buffer[body + 1], buffer[body + 2] if stop - body > 2 else 0
 
 
 def _varint(buffer: bytes, at: int, end: int) -> tuple[int, int]:
@@ -162,6 +184,23 @@ def pubacks(mids: list[int]) -> bytes:
     packets[:, 0] = 0x4002
     packets[:, 1] = mids
     return packets.tobytes()
+
+
+def publish(topic: bytes, payload: bytes, mid: int, properties: bytes | None) -> bytes:
+    """A PUBLISH packet with QoS 1; ``properties`` None in MQTT 3.1.1."""
+    told = b"" if properties is None else _length(len(properties)) + properties
+    head = len(topic).to_bytes(2) + topic + mid.to_bytes(2) + told
+    return b"\x32" + _length(len(head) + len(payload)) + head + payload
+
+
+def _length(value: int) -> bytes:
+    """As a variable byte integer."""
+    out = bytearray()
+    while value >= 128:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 PINGREQ: Final = b"\xc0\x00"

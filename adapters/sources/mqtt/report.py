@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.sources.mqtt import broker_limits
+from adapters.sources.mqtt.replies import Figures
 from adapters.sources.mqtt.session import SYS_DROPPED, SYS_VERSION
 from adapters.sources.mqtt.settings import MqttSettings
 from adapters.sources.mqtt.window import Window
@@ -48,6 +49,17 @@ class Report:
     def synced(self, seconds: float) -> None:
         """A delivery is safe, and will be acknowledged, so long after it was read. Any thread."""
         self._telemetry.observe("mqtt_receipt_to_sync_seconds", seconds, source=self._name)
+
+    def replies(self, figures: Figures) -> None:
+        """What became of replies since the last call."""
+        telemetry, name = self._telemetry, self._name
+        if figures.sent:
+            telemetry.count("mqtt_replies", figures.sent, source=name)
+        if figures.dropped:
+            telemetry.count("mqtt_replies_dropped", figures.dropped, source=name)
+        telemetry.gauge("mqtt_replies_waiting", figures.waiting, source=name)
+        if figures.denied:  # in MQTT 3.1.1 it is a guess: connections ended over it
+            self._warn(broker_limits.denied())
 
     def paused(self, is_paused: bool) -> None:
         """The socket is not read because the journal is behind, or is read again."""

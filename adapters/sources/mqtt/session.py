@@ -56,6 +56,7 @@ class Session:
         self._keepalive = float(settings.keepalive)
         self._wrote = self._heard = 0.0
         self._pinged = False
+        self._pings = 0
         self._subscription = 0
         arguments: dict[str, Any] = {} if settings.version == 5 else {"clean_session": False}
         self._client = SievedClient(
@@ -99,6 +100,16 @@ class Session:
     def wants_write(self) -> bool:
         return self._sieve.unsent
 
+    @property
+    def receive_maximum(self) -> int:
+        """So many messages of ours the broker takes before it has acknowledged one."""
+        return int(self.granted.get("ReceiveMaximum", RECEIVE_MAXIMUM))
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest packet that the broker takes; 0 for any."""
+        return int(self.granted.get("MaximumPacketSize", 0))
+
     def read(self, most: int, most_bytes: int, now: float) -> list[Publish]:
         """Messages that are there: up to ``most``, until they are ``most_bytes``; ``more`` then
         tells that there may be others already. Call ``check`` afterwards."""
@@ -141,6 +152,32 @@ class Session:
         self._wrote = now
         self.flush()
 
+    def publish(self, packets: bytes, now: float) -> None:
+        """PUBLISH packets of ours. Raises."""
+        self._sieve.write(packets)
+        self._wrote = now
+        self.flush()
+
+    def ping(self, now: float) -> int:
+        """Ask whether the broker is still there; the number of this ping, which
+        ``answered_pings`` reaches once it has taken all that was written before. Raises."""
+        self._sieve.write(PINGREQ)
+        self._pings += 1
+        self._wrote, self._pinged = now, True
+        self.flush()
+        return self._pings
+
+    @property
+    def answered_pings(self) -> int:
+        return self._frames.pongs
+
+    def acknowledged(self) -> list[tuple[int, int]]:
+        """What the broker answered since to what we published: packet ids and reason codes."""
+        found = self._frames.acknowledged
+        if found:
+            self._frames.acknowledged = []
+        return found
+
     def flush(self) -> None:
         """Send what the socket takes. Raises."""
         try:
@@ -161,9 +198,7 @@ class Session:
             self._heard = now
         half = self._keepalive / 2
         if now - self._wrote >= half or (now - self._heard >= half and not self._pinged):
-            self._sieve.write(PINGREQ)
-            self._wrote, self._pinged = now, True
-            self.flush()
+            self.ping(now)
         if self._pinged and now - self._heard >= 1.5 * self._keepalive:
             raise SessionError(words.silent(self._settings))
 
@@ -204,7 +239,9 @@ class Session:
     ) -> None:
         self._answered = True
         if code.is_failure:
-            self._over = words.refused(code.value, code.getName(), self._settings)
+            self._over = words.refused(
+                code.value, code.getName(), self._settings, _reason(properties)
+            )
             return
         self.present = flags.session_present
         self.granted = {} if properties is None else dict(properties.json())  # type: ignore[no-untyped-call] # paho's
@@ -235,7 +272,14 @@ class Session:
         _data: Any,
         flags: mqtt.DisconnectFlags,
         code: ReasonCode,
-        _properties: Properties | None,
+        properties: Properties | None,
     ) -> None:
         if flags.is_disconnect_packet_from_server and not self._over:
-            self._over = words.refused(code.value, code.getName(), self._settings)
+            self._over = words.refused(
+                code.value, code.getName(), self._settings, _reason(properties)
+            )
+
+
+def _reason(properties: Properties | None) -> str:
+    """What the broker says about its reason, in its own words."""
+    return str(getattr(properties, "ReasonString", ""))

@@ -19,6 +19,9 @@ class MqttSettings:
 
     ``max_unsynced_bytes`` and ``max_unsynced_readings`` bound what is in memory between socket
     and journal; beyond them the socket is not read. ``max_message_bytes`` bounds one message.
+    ``replies``: who is told what became of a message: "needed" those who ask (by an id in the
+    message, or the Response Topic or Correlation Data of MQTT 5) and those of whose message
+    anything was refused; "all"; "none".
     ``broker_config``: path of the mosquitto.conf of a broker on this machine, looked through for
     settings that lose data.
     """
@@ -41,6 +44,7 @@ class MqttSettings:
     max_unsynced_bytes: int = 64 << 20
     max_unsynced_readings: int = 250_000
     max_message_bytes: int = 1 << 20
+    replies: str = "needed"
     broker_config: str = ""
     first_wait: float = 0.5
     longest_wait: float = 30.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import time
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt
@@ -49,11 +50,17 @@ class Sieve:
         return len(data)
 
     def close(self) -> None:
-        """Send what is still to be sent, for a second at most, and close."""
+        """Send what is still to be sent, let the broker read it, for a second each at most, and
+        close. Closed with something unread, the kernel would reset the connection, and mosquitto
+        reads no further then: our last acknowledgements would be lost."""
         with contextlib.suppress(OSError):
             if self._out and not self.ended:
                 self._link.settimeout(_LAST_WORDS_S)
                 self._link.sendall(self._out)
+                self._link.shutdown(socket.SHUT_WR)
+                until = time.monotonic() + _LAST_WORDS_S
+                while time.monotonic() < until and self._link.recv(_READ):
+                    pass
         self._link.close()
 
     def fileno(self) -> int:

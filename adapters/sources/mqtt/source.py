@@ -1,10 +1,11 @@
 """MQTT: gateways' messages from a broker into the journal.
 
 Promises: a message is acknowledged (PUBACK) only after the journal has synced it, on the
-connection it came by; whatever ends in between, the broker sends it again. What is in memory is
-bounded: when the journal is behind, the socket is not read, and the broker holds the rest. A
-broker that goes away is connected to again for ever, with a growing wait; what was wrong is told
-in one line, through ``SourceState`` and the log.
+connection it came by; whatever ends in between, the broker sends it again. Who asked is told,
+after the same sync, what became of the message (``replies.py``). What is in memory is bounded:
+when the journal is behind, the socket is not read, and the broker holds the rest. A broker that
+goes away is connected to again for ever, with a growing wait; what was wrong is told in one line,
+through ``SourceState`` and the log.
 
 A thread of its own reads, decodes and acknowledges; the intake calls back from its thread, and
 wakes this one through a socket pair. The given clock tells when a message was received; keepalive
@@ -22,12 +23,14 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from adapters.sources.mqtt.frames import Publish
+from adapters.sources.mqtt.replies import Asked, Replies
 from adapters.sources.mqtt.report import Report
 from adapters.sources.mqtt.session import Session, SessionError
 from adapters.sources.mqtt.settings import MqttSettings
 from adapters.sources.mqtt.wake import Wake, Watch
 from adapters.sources.mqtt.window import Lot, Window
-from adapters.sources.payload import Decoded, Message, PayloadDecoder
+from adapters.sources.payload import Decoded, Message, PayloadDecoder, Receipt
 from collector.model import Batch, SourceState
 from collector.ports import Clock, Delivery, Intake, Urgency
 from collector.telemetry import Telemetry
@@ -64,6 +67,8 @@ class MqttSource:
         self._report = Report(self.name, settings, telemetry)
         self._dice = dice or random.Random()  # noqa: S311 - spreads reconnects, hides nothing
         self._window = Window(settings.max_unsynced_readings, settings.max_unsynced_bytes)
+        self._replies = Replies(settings.version, settings.replies)
+        self._proof = 0
         self._names: dict[bytes, str] = {}
         self._last_turn = 0.0
         self._stop = False
@@ -120,6 +125,7 @@ class MqttSource:
                     session.open(since)
                     self._serve(session, intake)
                 except SessionError as fault:
+                    self._replies.ended(time.monotonic())
                     self._tell(intake, False, str(fault))
                 finally:
                     session.close()
@@ -139,9 +145,7 @@ class MqttSource:
             watched = Watch(selector, session)
             while True:
                 now = time.monotonic()
-                mids = self._window.settle(session)
-                if mids:
-                    session.acknowledge(mids, now)
+                self._answer(session, now)
                 if self._stop:
                     until = until or now + self._settings.finish
                     if not self._window.lots or self._window.deferred or now >= until:
@@ -169,8 +173,33 @@ class MqttSource:
                     session.check()
                 if session.up and not up:
                     up = True
+                    self._proof = 0
+                    self._replies.connected(session.receive_maximum, session.largest)
                     self._tell(intake, True, "")
                     self._report.granted(session.granted)
+
+    def _answer(self, session: Session, now: float) -> None:
+        """Acknowledge what is safe, and tell who asked."""
+        done, put_off = self._window.settle(session)
+        replies = self._replies
+        for lots in (done, put_off):
+            for lot in lots:
+                if lot.asked:
+                    replies.tell(lot.asked, stored=lots is done)
+        replies.taken(session.acknowledged())
+        if mids := [mid for lot in done for mid in lot.mids]:
+            session.acknowledge(mids, now)
+        if self._proof and session.answered_pings >= self._proof:
+            replies.proven()
+            self._proof = 0
+        # Replies go out only as fast as the broker takes them; acknowledgements never wait.
+        if session.up and not session.wants_write:
+            if packets := replies.packets(now):
+                session.publish(packets, now)
+            if replies.prove():
+                self._proof = session.ping(now)
+        if (figures := replies.figures()) is not None:
+            self._report.replies(figures)
 
     def _gather(self, session: Session, now: float) -> None:
         """When turns follow each other closely, let messages gather for a moment: larger
@@ -185,49 +214,61 @@ class MqttSource:
         published = session.read(TURN_MESSAGES, TURN_BYTES, time.monotonic())
         received = self._clock.now()
         messages: list[Message] = []
-        mids: list[int] = []
-        for mid, name, payload, size, cut in published:
-            topic = self._names.get(name) or self._topic(name)
-            if cut:
-                refusal = self._decoder.too_large(topic, payload, size, received)
-                self._hand_over(session, intake, Decoded(Batch.empty(), [refusal], False), [mid], 0)
+        packets: list[Publish] = []
+        for packet in published:
+            topic = self._names.get(packet.topic) or self._topic(packet.topic)
+            if packet.cut:
+                self._too_large(session, intake, topic, packet, received)
             elif topic[:1] == "$":
-                self._report.broker_says(topic, payload)
+                self._report.broker_says(topic, packet.payload)
             else:
-                messages.append((topic, payload, received))
-                mids.append(mid)
+                messages.append((topic, packet.payload, received))
+                packets.append(packet)
         if not messages:
             return
         decoded = self._decoder.decode_many(messages)
         flags = decoded.batch.segments.backfill
         if flags.any() and not flags.all() and intake.pressure() > Urgency.BACKFILL:
-            self._apart(session, intake, messages, mids)
+            self._apart(session, intake, messages, packets)
         else:
-            size = sum([len(payload) for _, payload, _ in messages])
-            self._hand_over(session, intake, decoded, mids, size)
-        self._report.turn(messages, mids, self._window)
+            self._hand_over(session, intake, decoded, messages, packets)
+        self._report.turn(messages, [packet.mid for packet in packets], self._window)
 
     def _apart(
-        self, session: Session, intake: Intake, messages: list[Message], mids: list[int]
+        self, session: Session, intake: Intake, messages: list[Message], packets: list[Publish]
     ) -> None:
         """Live and late messages as deliveries of their own: the disk is nearly full, and the
         late ones will be refused first."""
-        parts: dict[bool, tuple[list[Message], list[int]]] = {False: ([], []), True: ([], [])}
-        for message, mid in zip(messages, mids, strict=True):
+        parts: dict[bool, tuple[list[Message], list[Publish]]] = {False: ([], []), True: ([], [])}
+        for message, packet in zip(messages, packets, strict=True):
             late = parts[self._decoder.decode_many([message]).backfill]
             late[0].append(message)
-            late[1].append(mid)
-        for some, their_mids in parts.values():
+            late[1].append(packet)
+        for some, theirs in parts.values():
             if some:
-                size = sum(len(payload) for _, payload, _ in some)
-                decoded = self._decoder.decode_many(some)
-                self._hand_over(session, intake, decoded, their_mids, size)
+                self._hand_over(session, intake, self._decoder.decode_many(some), some, theirs)
+
+    def _too_large(
+        self, session: Session, intake: Intake, topic: str, packet: Publish, received: int
+    ) -> None:
+        refusal = self._decoder.too_large(topic, packet.payload, packet.size, received)
+        receipt = Receipt.of_refusal(refusal)
+        decoded = Decoded(Batch.empty(), [refusal], False, [receipt])
+        self._hand_over(session, intake, decoded, [(topic, b"", received)], [packet])
 
     def _hand_over(
-        self, session: Session, intake: Intake, decoded: Decoded, mids: list[int], size: int
+        self,
+        session: Session,
+        intake: Intake,
+        decoded: Decoded,
+        messages: list[Message],
+        packets: list[Publish],
     ) -> None:
         rows = len(decoded.batch)
-        lot = Lot(session, [mid for mid in mids if mid], rows, size, time.monotonic())
+        size = sum([len(payload) for _, payload, _ in messages])
+        mids = [packet.mid for packet in packets if packet.mid]
+        lot = Lot(session, mids, rows, size, self._asked(messages, packets, decoded))
+        lot.since = time.monotonic()
         lot.delivery = Delivery(
             decoded.batch if rows else None,
             Urgency.BACKFILL if decoded.backfill else Urgency.PUSH,
@@ -237,6 +278,13 @@ class MqttSource:
         )
         self._window.add(lot)
         intake.submit(lot.delivery)
+
+    def _asked(
+        self, messages: list[Message], packets: list[Publish], decoded: Decoded
+    ) -> list[Asked]:
+        """Of these messages those whose sender is told."""
+        topics = [topic for topic, _, _ in messages]
+        return self._replies.choose(topics, packets, decoded.receipts, self._decoder.knows)
 
     def _answered(self, lot: Lot, *, synced: bool) -> None:
         """The intake's thread tells what became of a delivery."""
@@ -250,7 +298,7 @@ class MqttSource:
         until = time.monotonic() + seconds
         while not self._stop and (left := until - time.monotonic()) > 0:
             self._wake.wait(left)
-            self._window.settle(None)
+            self._window.settle(None)  # their connection is gone: the broker sends them again
 
     def _waits(self) -> Iterator[float]:
         """Seconds before each next attempt: doubling, up to half of it left to chance, so that

@@ -11,19 +11,23 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from adapters.sources.mqtt.replies import Asked
 from adapters.sources.mqtt.session import Session
 from collector.ports import Delivery, Urgency
 
 
 @dataclass(slots=True, eq=False)
 class Lot:
-    """A delivery and what it answers for; handed over at ``since`` (monotonic seconds)."""
+    """A delivery and what it answers for; handed over at ``since`` (monotonic seconds). ``asked``:
+    its messages of which the sender is told. ``put_off``: it was refused before."""
 
     session: Session
     mids: list[int]
     rows: int
     size: int
+    asked: list[Asked] = field(default_factory=list)
     since: float = 0.0
+    put_off: bool = False
     delivery: Delivery = field(default_factory=lambda: Delivery(None, Urgency.PUSH))
 
 
@@ -47,21 +51,26 @@ class Window:
         """The intake answered. Any thread."""
         self._answers.append((lot, synced))
 
-    def settle(self, session: Session | None) -> list[int]:
-        """Take in the answers: the packet ids to acknowledge on ``session``, in order."""
-        mids: list[int] = []
+    def settle(self, session: Session | None) -> tuple[list[Lot], list[Lot]]:
+        """Take in the answers: the lots of ``session`` that are done, and those that were refused
+        for the first time, each in order."""
+        done: list[Lot] = []
+        put_off: list[Lot] = []
         while self._answers:
             lot, synced = self._answers.popleft()
             if not synced and lot.session is session:
                 self.deferred.append(lot)
                 self._deferred_rows += lot.rows
                 self._deferred_size += lot.size
+                if not lot.put_off:
+                    lot.put_off = True
+                    put_off.append(lot)
                 continue
             # Of an earlier connection: the broker sends it again, whatever became of it here.
             self._drop(lot)
             if lot.session is session:
-                mids += lot.mids
-        return mids
+                done.append(lot)
+        return done, put_off
 
     def offer_again(self, lowest: Urgency) -> list[Lot]:
         """The deferred lots that the intake would take now; they are waiting again."""

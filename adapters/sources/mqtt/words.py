@@ -26,8 +26,20 @@ _REFUSED: Final = {
 }
 
 
-def refused(code: int, name: str, settings: MqttSettings) -> str:
-    """The broker answered CONNECT, or ended the session, with a reason code."""
+_LONGEST: Final = 200
+
+
+def refused(code: int, name: str, settings: MqttSettings, reason: str = "") -> str:
+    """The broker answered CONNECT, or ended the session, with a reason code; ``reason``: what it
+    said beside it (Reason String)."""
+    told = _refused(code, name, settings)
+    if not reason:
+        return told
+    said = reason if reason.isprintable() else ascii(reason)[1:-1]
+    return f'{told}; it says "{said[:_LONGEST]}"'
+
+
+def _refused(code: int, name: str, settings: MqttSettings) -> str:
     if code in _CREDENTIALS:
         who = f"user {settings.user!r}" if settings.user else "a client without user and password"
         return (

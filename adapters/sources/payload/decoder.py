@@ -219,6 +219,10 @@ class PayloadDecoder:
         kind = _kind(known, base)
         return Refusal(received, origin, Reason.PROGRAM_FAULT, told, 1, kind, sample)
 
+    def knows(self, topic: str) -> bool:
+        """Whether it is a gateway of the registry that speaks on this topic."""
+        return topic in self._topics or not isinstance(self._gateway(topic), str)
+
     def too_large(self, topic: str, head: bytes, size: int, received: int) -> Refusal:
         """The refusal of a message that was too large to be taken in whole."""
         known = self._gateway(topic)

@@ -48,6 +48,10 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         return Receipt(0, (RefusedRows(refusal.reason, refusal.detail, refusal.count),))
 
 
+BUSY: Final = "busy"
+"""In the place of a refusal's reason: nothing is wrong with the message, and nothing of it is kept.
+No reason of the model's, because it is never journalled."""
+
 TODO: Final[Mapping[str, str]] = {
     Reason.PAYLOAD: "send the form that docs/gateway-protocol.md shows",
     Reason.UNKNOWN_GATEWAY: "enter the gateway in its site's file, or correct its name here",
@@ -61,12 +65,21 @@ TODO: Final[Mapping[str, str]] = {
     Reason.BAD_VALUE: "send a number, true, false or null",
     Reason.TOO_LARGE: "send fewer readings in each message",
     Reason.PROGRAM_FAULT: "nothing: it is kept, and for the operator to report",
+    BUSY: "keep the readings, and wait",
 }
 """What a sender can do, by reason."""
 
 
+def busy(receipt: Receipt) -> Receipt:
+    """What the sender of a message is told as long as the disk is too full for it."""
+    count = receipt.stored + sum(part.count for part in receipt.refused)
+    told = "the disk is nearly full: nothing of this message is stored yet"
+    return Receipt(0, (RefusedRows(BUSY, told, count),), receipt.id)
+
+
 def answer(receipt: Receipt, words: Callable[[str], str] | None = None) -> bytes:
-    """``receipt`` as JSON. ``words`` puts what is told to people into their language."""
+    """``receipt`` as JSON. ``words`` puts what is told to people into their language. ``retry`` is
+    there, and true, when the sender must keep the message."""
 
     def told(text: str) -> str:
         return text if words is None else words(text)
@@ -84,4 +97,6 @@ def answer(receipt: Receipt, words: Callable[[str], str] | None = None) -> bytes
     made: dict[str, Any] = {"id": receipt.id, "stored": receipt.stored, "refused": refused}
     if receipt.remarks:
         made["remarks"] = [told(text) for text in receipt.remarks]
+    if any(part.reason == BUSY for part in receipt.refused):
+        made["retry"] = True
     return msgspec.json.encode(made)
