@@ -57,6 +57,12 @@ class TestRows:
         assert segments.received.tolist() == [T0 + 1000]
         assert (decoded.refusals, decoded.backfill) == ([], False)
 
+    def test_a_whole_number_with_a_point_is_a_time_too(self) -> None:
+        whole = decode(message(row(), row(time=T0 + 10_000)))
+        pointed = decode(message(row(time=float(T0)), row(time=float(T0 + 10_000))))
+        assert rows(pointed) == rows(whole)
+        assert refused(decode(message(row(time=T0 + 0.5)))) == [(Reason.PAYLOAD, 3)]
+
     def test_each_message_is_a_segment_of_its_own_gateway(self) -> None:
         decoded = fleet.decoder.decode_many(
             [(topic(), message(row()), T0), (topic("gw-mill"), message(row()), T0 + 5)]

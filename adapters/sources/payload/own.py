@@ -99,6 +99,9 @@ def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
     values = dict(usable(named, values, number, damages))
     if not values and count:
         return None
+    time = raw.get("time")
+    if isinstance(time, float) and time.is_integer():  # there are languages that know no other
+        raw = raw | {"time": int(time)}
     try:
         return msgspec.convert(raw | {"values": values}, Row)
     except msgspec.ValidationError as fault:
