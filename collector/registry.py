@@ -116,11 +116,18 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A box at a site that pushes readings of several devices. Ids are unique in the fleet."""
+    """A box at a site that pushes readings of several devices. Ids are unique in the fleet.
+
+    ``format``: how it writes them, ``meterwatch`` (docs/gateway-protocol.md) or the name of another
+    maker's format. ``file``, ``line``: where it is entered.
+    """
 
     site: str
     id: str
     name: str = ""
+    format: str = "meterwatch"
+    file: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,14 @@ class _File:
 
     def _gateway(self, section: Section) -> None:
         key = section.id()
-        gateway = Gateway(site=self._site, id=key, name=section.text("name", key))
+        gateway = Gateway(
+            site=self._site,
+            id=key,
+            name=section.text("name", key),
+            format=section.id("format", required=False) or "meterwatch",
+            file=section.file,
+            line=section.line("format"),
+        )
         section.close()
         if key and self._entries.claim("gateway", key, section):
             self._entries.gateways[key] = gateway

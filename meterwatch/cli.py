@@ -167,7 +167,7 @@ def simulate(
 
 @app.command()
 def decode(
-    kind: Annotated[str, typer.Argument(help="form of the payloads: mqtt-json")],
+    kind: Annotated[str, typer.Argument(help="mqtt-json, or a mapping: neuron, line-protocol ...")],
     fleet: Annotated[Path, typer.Option(help="fleet folder whose registry applies")],
     gateway: Annotated[
         str, typer.Option(help="id of the gateway that sends them; default: the only one")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from adapters.sources.payload import PayloadDecoder
+from adapters.sources.payload import OWN, PayloadDecoder
 from collector.errors import ConfigurationError, Fault
 from collector.model import Ids, Quality
 from collector.normalise import normalise
 from collector.registry import Registry, table
 from meterwatch.fleet import Fleet, parse, read_files
 
-KINDS = ("mqtt-json",)
+OURS = "mqtt-json"
 
 
 class Numbering:
@@ -40,12 +40,14 @@ class Numbering:
 
 
 def decode_lines(kind: str, folder: Path, gateway: str, lines: Iterable[bytes]) -> Iterator[str]:
-    """One JSON line per reading, and one per refusal (``refused``, ``detail``)."""
-    if kind not in KINDS:
-        raise ConfigurationError(
-            Fault("decode", 0, f'"{kind}" is not known', f"use one of {', '.join(KINDS)}")
-        )
+    """One JSON line per reading, and one per refusal (``refused``, ``detail``). ``kind``: our own
+    form (``mqtt-json``) or the name of a mapping, shipped or the fleet's own."""
     fleet = parse(read_files(folder))
+    kinds = (OURS, *sorted(fleet.formats))
+    if kind not in kinds:
+        raise ConfigurationError(
+            Fault("decode", 0, f'"{kind}" is not known', f"use one of {', '.join(kinds)}")
+        )
     gateway = gateway or _only_gateway(fleet.registry)
     points, origins = Numbering(), Numbering()
     decoder = _decoder(fleet, points, origins)
@@ -55,7 +57,7 @@ def decode_lines(kind: str, folder: Path, gateway: str, lines: Iterable[bytes]) 
         if not line.strip():
             continue
         message = (f"meterwatch/v1/{gateway}/readings", line.strip(), now)
-        decoded = decoder.decode_many([message])
+        decoded = decoder.decode_many([message], OWN if kind == OURS else kind)
         batch = normalise(decoded.batch, known)
         for row in range(len(batch)):
             value = float(batch.value[row])
@@ -87,6 +89,7 @@ def _decoder(fleet: Fleet, points: Numbering, origins: Numbering) -> PayloadDeco
         source="mqtt:decode",
         late_after_ms=fleet.settings.program.late_after_ms,
         profiles=fleet.profiles,
+        formats=fleet.formats,
     )
 
 

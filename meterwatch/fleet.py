@@ -1,6 +1,7 @@
 """The fleet folder: its files read, its meaning parsed, its faults all at once.
 
-    DIR/meterwatch.toml · DIR/registry/*.toml · DIR/rules/*.toml · DIR/data/
+    DIR/meterwatch.toml · DIR/registry/*.toml · DIR/rules/*.toml · DIR/profiles/*.toml
+    DIR/mappings/*.toml · DIR/data/
 
 The kernel parses text; this is the one place that reads the text from disk. A fold must be a
 function of the journal alone, so a registry revision carries the registry's files *and* the
@@ -12,23 +13,26 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from adapters.sources.payload import OWN, Format, load_formats, parse_formats
 from collector.check import check
 from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.model import Revision
 from collector.profile import PUSH, Profile, parse_profile, push_profile
 from collector.quantities import quantities
 from collector.registry import Registry
-from collector.registry_text import parse_registry
+from collector.registry_text import parse_registry, read_registry
+from collector.sections import near, one_of
 from collector.settings import Settings, parse_settings
 from rules.ruleset import RuleSet, parse_rules
 
 SETTINGS = "meterwatch.toml"
 PROFILES = "profiles/"
+MAPPINGS = "mappings/"
 REGISTRY = "registry/"
 RULES = "rules/"
 CATALOGUE = "catalogue/"
@@ -43,6 +47,7 @@ class FleetFiles:
     registry: Mapping[str, str]
     rules: Mapping[str, str]
     profiles: Mapping[str, str]
+    mappings: Mapping[str, str] = field(default_factory=dict)
 
     def registry_revision(self, time: int) -> Revision:
         """The registry with the profiles it names, as a journal entry."""
@@ -70,6 +75,7 @@ class Fleet:
     registry: Registry
     rules: RuleSet
     profiles: Mapping[str, Profile]
+    formats: Mapping[str, Format] = field(default_factory=load_formats)
 
 
 def read_files(folder: Path) -> FleetFiles:
@@ -87,9 +93,10 @@ def read_files(folder: Path) -> FleetFiles:
         )
     rules = _texts(folder / "rules", faults)
     profiles = shipped("adapters.profiles") | _texts(folder / "profiles", faults)
+    mappings = _texts(folder / "mappings", faults)
     if faults:
         raise ConfigurationError(faults)
-    return FleetFiles(folder, settings, registry, rules, profiles)
+    return FleetFiles(folder, settings, registry, rules, profiles, mappings)
 
 
 def registry_texts(folder: Path) -> dict[str, str]:
@@ -121,9 +128,33 @@ def parse(files: FleetFiles) -> Fleet:
         rules = _rules(
             shipped("rules.catalogue"), _named(files.folder / RULES, files.rules), registry
         )
+        formats = _formats(files, registry)
     except ConfigurationError as first:
         raise ConfigurationError(_all_faults(files, first)) from first
-    return Fleet(files, settings, registry, rules, profiles)
+    return Fleet(files, settings, registry, rules, profiles, formats)
+
+
+def _formats(files: FleetFiles, registry: Registry) -> Mapping[str, Format]:
+    """The formats that gateways of ``registry`` may name; it must name no other."""
+    formats = parse_formats(_named(files.folder / MAPPINGS, files.mappings), load_formats())
+    if faults := _unknown_formats(registry, formats):
+        raise ConfigurationError(faults)
+    return formats
+
+
+def _unknown_formats(registry: Registry, formats: Mapping[str, Format]) -> list[Fault]:
+    """Gateways that write as no mapping file says."""
+    known = (OWN, *formats)
+    return [
+        Fault(
+            one.file,
+            one.line,
+            f'unknown format "{one.format}"',
+            near(one.format, known) or one_of(known),
+        )
+        for one in registry.gateways.values()
+        if one.format not in known
+    ]
 
 
 def _all_faults(files: FleetFiles, first: ConfigurationError) -> list[Fault]:
@@ -134,6 +165,11 @@ def _all_faults(files: FleetFiles, first: ConfigurationError) -> list[Fault]:
     except ConfigurationError as broken:
         faults += broken.faults
         profiles = _profiles(shipped("adapters.profiles"))
+    registry = _named(files.folder / REGISTRY, files.registry)
+    try:
+        _formats(files, read_registry(registry, profiles)[0])
+    except ConfigurationError as broken:
+        faults += broken.faults
 
     def rule_faults(rules: Mapping[str, str], registry: Registry | None) -> list[Fault]:
         _rules(shipped("rules.catalogue"), rules, registry)
@@ -141,7 +177,7 @@ def _all_faults(files: FleetFiles, first: ConfigurationError) -> list[Fault]:
 
     faults += check(
         files.settings,
-        _named(files.folder / REGISTRY, files.registry),
+        registry,
         _named(files.folder / RULES, files.rules),
         profiles,
         rule_faults,

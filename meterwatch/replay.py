@@ -16,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from adapters.journals.sqlite import SqliteJournal
-from adapters.sources.payload import PayloadDecoder
+from adapters.sources.payload import PayloadDecoder, form_of
 from adapters.stores.archive import REPLAYED
 from adapters.stores.archive_reader import ArchiveReader
 from collector.alerts import LEVEL_LABELS, Alert, Level
@@ -31,7 +31,6 @@ from meterwatch.inspect import DAY_MS, moment, word
 from meterwatch.transfer import span
 from rules.replay import replay
 
-REPLAYABLE: Final = "mqtt-json"
 AS_BATCH: Final = "batch-record"
 
 
@@ -50,6 +49,7 @@ def replay_refused(folder: Path) -> str:
             source="mqtt:replay",
             late_after_ms=fleet.settings.program.late_after_ms,
             profiles=fleet.profiles,
+            formats=fleet.formats,
         )
         origins = reader.origin_names()
         rows = taken = 0
@@ -60,7 +60,7 @@ def replay_refused(folder: Path) -> str:
             if row.kind == AS_BATCH:
                 batch = _batch(samples)
             else:
-                batch = _decoded(decoder, _gateway(row.kind, origins[row.origin]), samples)
+                batch = _decoded(decoder, row.kind, origins[row.origin], samples)
             if not len(batch):
                 continue  # not mended yet: it stays as it is
             now = time.time_ns() // 1_000_000
@@ -77,13 +77,14 @@ def replay_refused(folder: Path) -> str:
 
 
 def _decoded(
-    decoder: PayloadDecoder, gateway: str | None, samples: Sequence[tuple[int, bytes]]
+    decoder: PayloadDecoder, kind: str, origin: str, samples: Sequence[tuple[int, bytes]]
 ) -> Batch:
     """What payloads bring now; empty when anything of them is refused still."""
-    if gateway is None:
+    gateway, form = _gateway(kind, origin), form_of(kind)
+    if gateway is None or form is None:
         return Batch.empty()
     topic = f"meterwatch/v1/{gateway}/readings"
-    decoded = decoder.decode_many([(topic, sample, at) for at, sample in samples])
+    decoded = decoder.decode_many([(topic, sample, at) for at, sample in samples], *form)
     return Batch.empty() if decoded.refusals else decoded.batch
 
 
@@ -100,12 +101,9 @@ def _batch(samples: Sequence[tuple[int, bytes]]) -> Batch:
 def _gateway(kind: str, origin: str) -> str | None:
     """Which gateway sent a refused payload: its origin, or, for one that was not known then,
     what stands behind the colon of ``kind``."""
-    decoder, _, named = kind.partition(":")
-    if decoder != REPLAYABLE:
-        return None
     if origin.startswith("gateway:"):
         return origin.removeprefix("gateway:")
-    return named or None
+    return kind.partition(":")[2] or None
 
 
 def print_replay(folder: Path, start: str, end: str, lang: str) -> None:

@@ -102,6 +102,7 @@ def _decoder(program: Program, one: MqttSource | HttpSource) -> Any:
         source=one.origin,
         late_after_ms=program.fleet.settings.program.late_after_ms,
         profiles=program.fleet.profiles,
+        formats=program.fleet.formats,
         **more,
     )
 

@@ -194,6 +194,13 @@ SHEETS: Final[tuple[Sheet, ...]] = (
             _SITE,
             _id("网关编号，全市唯一", "unique in the fleet", "gw-my-site"),
             Column("name", "名称", Kind.text, "名称", "its name", "配电室网关", width=24),
+            Column(
+                "format",
+                "上送格式",
+                Kind.code,
+                "其他厂家的网关填写，如 neuron；默认 meterwatch",
+                "of another maker's gateway, such as neuron; default: meterwatch",
+            ),
         ),
     ),
     Sheet(

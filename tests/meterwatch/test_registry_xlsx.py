@@ -157,7 +157,8 @@ def fleets(draw: st.DrawFn) -> dict[str, str]:
             for _ in range(draw(st.integers(0, 1)))
         ]
         gateway = f"gw{number}"
-        tables.append(("gateway", {"id": gateway, **some(draw, name=names)}))
+        formats = st.sampled_from(["neuron", "meterwatch", "acme-2"])
+        tables.append(("gateway", {"id": gateway, **some(draw, name=names, format=formats)}))
         for place in draw(st.lists(ids, max_size=3, unique=True)):
             tables += _place(draw, site, place, gateway)
         lines = ["[site]", *(f"{key} = {literal(one)}" for key, one in head.items())]

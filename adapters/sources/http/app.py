@@ -23,11 +23,12 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.sources.http import openapi
 from adapters.sources.http.answers import CODES, JSON, Answer, fault, of_readings, of_write
-from adapters.sources.http.desk import GZIP_GAIN, Desk
+from adapters.sources.http.desk import GZIP_GAIN, Desk, Form
 from adapters.sources.http.limits import Room, Share, Strangers
 from adapters.sources.http.report import Report
 from adapters.sources.http.settings import HttpSettings
 from adapters.sources.payload import Receipt
+from adapters.sources.payload.formats import LINE_PROTOCOL
 from collector.ports import Credentials, Intake, Urgency
 
 READINGS: Final = "/v1/readings"
@@ -94,11 +95,11 @@ class Taking:
     def __init__(
         self,
         service: Service,
-        api: str,
+        form: str,
         told: Callable[[Receipt], Answer],
         types: tuple[bytes, ...] | None = None,
     ) -> None:
-        self._service, self._api, self._told, self._types = service, api, told, types
+        self._service, self._form, self._told, self._types = service, form, told, types
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(reversed(scope["headers"]))  # of two, the first
@@ -166,7 +167,7 @@ class Taking:
         service, settings = self._service, self._service.settings
         share = service.share(gateway)
         self._can_take()
-        gzip, length, api = self._checked(headers, scope)
+        gzip, length, form = self._checked(headers, scope)
         size = settings.max_body if length is None else length
         size = size if size <= settings.max_body else 0  # it will not be read
         reserve = min(settings.max_body, size * GZIP_GAIN) if gzip else size
@@ -180,7 +181,7 @@ class Taking:
                 told = "more is under way than there is room for"
                 raise RefusedError("room", fault(503, told, retry_after=_STOPPING_S))
             try:
-                return await self._take(gateway, share, api, gzip, length, receive)
+                return await self._take(gateway, share, form, gzip, length, receive)
             finally:
                 service.room.give(reserve)
         finally:
@@ -194,8 +195,8 @@ class Taking:
         if service.full():
             raise RefusedError("disk", _full())
 
-    def _checked(self, headers: dict[bytes, bytes], scope: Scope) -> tuple[bool, int | None, str]:
-        """Whether it is packed, its length if that is known, and which decoder it is for."""
+    def _checked(self, headers: dict[bytes, bytes], scope: Scope) -> tuple[bool, int | None, Form]:
+        """Whether it is packed, its length if that is known, and its form."""
         encoding = headers.get(b"content-encoding", b"").strip().lower()
         if encoding not in _ENCODINGS:
             told = f"Content-Encoding {encoding.decode('latin-1')!r:.40}: send gzip, or none"
@@ -204,22 +205,27 @@ class Taking:
         if self._types is not None and kind not in self._types:
             told = f"Content-Type {kind.decode('latin-1')!r:.40}: send application/json"
             raise RefusedError("form", fault(415, told))
-        api = self._api
-        if api == WRITE:
+        unit = ""
+        if self._form:
             query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-            precision = query.get("precision", ["ns"])[-1]
-            if precision not in _PRECISIONS:
-                told = f"precision {precision!r:.40}: one of {', '.join(_PRECISIONS)}"
+            unit = query.get("precision", ["ns"])[-1]
+            if unit not in _PRECISIONS:
+                told = f"precision {unit!r:.40}: one of {', '.join(_PRECISIONS)}"
                 raise RefusedError("form", fault(400, told))
-            api = f"{WRITE}:{precision}"
         if b"transfer-encoding" in headers:
-            return _ENCODINGS[encoding], None, api
+            return _ENCODINGS[encoding], None, (self._form, unit)
         if b"content-length" not in headers:
             raise RefusedError("form", fault(411, "send Content-Length, or the body in chunks"))
-        return _ENCODINGS[encoding], int(headers[b"content-length"]), api
+        return _ENCODINGS[encoding], int(headers[b"content-length"]), (self._form, unit)
 
     async def _take(
-        self, gateway: str, share: Share, api: str, gzip: bool, length: int | None, receive: Receive
+        self,
+        gateway: str,
+        share: Share,
+        form: Form,
+        gzip: bool,
+        length: int | None,
+        receive: Receive,
     ) -> Answer:
         """Read the body and have it stored; it is this request's turn, and there is room."""
         service, most = self._service, self._service.settings.max_body
@@ -239,7 +245,7 @@ class Taking:
         share.used(size=len(body))
         topic = f"meterwatch/v1/{gateway}/readings"
         head = bytes(body[:_SAMPLE] if excess else body)
-        outcome = await service.desk.bring(api, topic, head, gzip=gzip, excess=excess)
+        outcome = await service.desk.bring(form, topic, head, gzip=gzip, excess=excess)
         if outcome is None:
             raise RefusedError("disk", _full())
         share.used(readings=outcome.stored + sum([part.count for part in outcome.refused]))
@@ -301,8 +307,8 @@ def application(service: Service) -> Starlette:
         return Response(answer.body, 500, media_type="application/json")
 
     routes = [
-        Route(READINGS, Taking(service, READINGS, of_readings, _JSON_TYPES), methods=["POST"]),
-        Route(WRITE, Taking(service, WRITE, of_write), methods=["POST"]),
+        Route(READINGS, Taking(service, "", of_readings, _JSON_TYPES), methods=["POST"]),
+        Route(WRITE, Taking(service, LINE_PROTOCOL, of_write), methods=["POST"]),
         Route("/healthz", health),
         Route("/health", health),
         Route("/ping", ping),

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -36,10 +36,16 @@ _TURN_S: Final = 0.002
 request waits for the disk longer than that anyway."""
 
 
+Form = tuple[str, str]
+"""Of a body, and of its timestamps, where that is not what the registry says of its gateway."""
+
+
 class Decoder(Protocol):
     """What the desk needs of a payload decoder."""
 
-    def decode_many(self, messages: Sequence[Message]) -> Decoded: ...
+    def decode_many(
+        self, messages: Sequence[Message], form: str = "", unit: str = ""
+    ) -> Decoded: ...
 
     def too_large(self, topic: str, head: bytes, size: int, received: int) -> Refusal: ...
 
@@ -50,10 +56,10 @@ Outcome = Receipt | None
 
 @dataclass(slots=True, eq=False)
 class Arrived:
-    """A request whose body is here. ``api`` names its decoder; ``topic`` is whom it is from.
+    """A request whose body is here, in this ``form``, from whom ``topic`` says.
     ``size`` of the body; ``cut``: it was too large, and this is its beginning."""
 
-    api: str
+    form: Form
     topic: str
     body: bytes
     size: int
@@ -65,16 +71,16 @@ class Arrived:
 
 
 class Desk:
-    """``decoders`` by API, looked up for each batch: a reload changes them. One loop."""
+    """``decoder`` is asked for with each batch: a reload changes it. One loop."""
 
     def __init__(
         self,
-        decoders: Callable[[], Mapping[str, Decoder]],
+        decoder: Callable[[], Decoder],
         intake: Intake,
         clock: Clock,
         report: Report,
     ) -> None:
-        self._decoders, self._intake, self._clock = decoders, intake, clock
+        self._decoder, self._intake, self._clock = decoder, intake, clock
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Arrived] = deque()
@@ -82,14 +88,14 @@ class Desk:
         self._thread = ThreadPoolExecutor(1, "http-decode")
 
     async def bring(
-        self, api: str, topic: str, body: bytes, *, gzip: bool = False, excess: int = 0
+        self, form: Form, topic: str, body: bytes, *, gzip: bool = False, excess: int = 0
     ) -> Outcome:
         """Have a body decoded, stored and synced; or, where it had ``excess`` bytes, too many,
         and ``body`` is its beginning, refused and kept as evidence."""
         outcome: asyncio.Future[Outcome] = self._loop.create_future()
         now, since, size = self._clock.now(), self._loop.time(), excess or len(body)
         self._waiting.append(
-            Arrived(api, topic, body, size, bool(excess), gzip, now, since, outcome)
+            Arrived(form, topic, body, size, bool(excess), gzip, now, since, outcome)
         )
         self._came.set()
         return await outcome
@@ -109,25 +115,25 @@ class Desk:
             self._thread.shutdown(wait=False)
 
     async def _turn(self) -> None:
-        lots: dict[str, list[Arrived]] = {}
+        lots: dict[Form, list[Arrived]] = {}
         requests = size = 0
         while self._waiting and requests < TURN_REQUESTS and size < TURN_BYTES:
             one = self._waiting.popleft()
-            lots.setdefault(one.api, []).append(one)
+            lots.setdefault(one.form, []).append(one)
             requests += 1
             size += len(one.body) * (GZIP_GAIN if one.gzip else 1)
         if not self._waiting:
             self._came.clear()
-        decoders = self._decoders()
-        for api, lot in lots.items():
+        decoder = self._decoder()
+        for form, lot in lots.items():
             if size <= INLINE_BYTES:
-                self._decode(decoders[api], lot)
+                self._decode(decoder, form, lot)
             else:
-                await self._loop.run_in_executor(self._thread, self._decode, decoders[api], lot)
+                await self._loop.run_in_executor(self._thread, self._decode, decoder, form, lot)
 
     # In the loop or in the thread.
 
-    def _decode(self, decoder: Decoder, lot: list[Arrived]) -> None:
+    def _decode(self, decoder: Decoder, form: Form, lot: list[Arrived]) -> None:
         good: list[Arrived] = []
         for one in lot:
             refusal = self._refusal(decoder, one)
@@ -137,7 +143,7 @@ class Desk:
                 continue
             good.append(one)
         if good:
-            self._store(decoder, good)
+            self._store(decoder, form, good)
 
     def _refusal(self, decoder: Decoder, one: Arrived) -> Refusal | None:
         """Why a body is refused before it is looked at."""
@@ -149,14 +155,14 @@ class Desk:
             return dataclasses.replace(like, reason=Reason.PAYLOAD, detail=told)
         return None
 
-    def _store(self, decoder: Decoder, lot: list[Arrived]) -> None:
+    def _store(self, decoder: Decoder, form: Form, lot: list[Arrived]) -> None:
         messages = [(one.topic, one.body, one.received) for one in lot]
-        decoded = decoder.decode_many(messages)
+        decoded = decoder.decode_many(messages, *form)
         late = decoded.batch.segments.backfill
         if late.any() and not late.all() and self._intake.pressure() > Urgency.BACKFILL:
             # The disk is nearly full, and the late ones are refused first.
             for one, message in zip(lot, messages, strict=True):
-                self._hand_over([one], decoder.decode_many([message]))
+                self._hand_over([one], decoder.decode_many([message], *form))
         else:
             self._hand_over(lot, decoded)
         for one in lot:

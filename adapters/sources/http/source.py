@@ -15,10 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Mapping
 
-from adapters.sources.http.app import READINGS, Service, application
-from adapters.sources.http.desk import Decoder, Desk
+from adapters.sources.http.app import Service, application
+from adapters.sources.http.desk import Desk
 from adapters.sources.http.limits import Room
 from adapters.sources.http.report import Report
 from adapters.sources.http.server import Server
@@ -46,6 +45,8 @@ class HttpSource:
         self.name = f"http:{settings.name}"
         self.port = 0
         """Where it listens; 0 while it does not."""
+        self.certificate_fault = ""
+        """Why a renewed certificate is not in use."""
         self._server: Server | None = None
         self._room = Room(settings.in_flight)
         self._settings = settings
@@ -60,7 +61,7 @@ class HttpSource:
     def update(self, decoder: PayloadDecoder) -> None:
         """From the next requests on, decode with this one."""
         self._origin = decoder.origin
-        self._decoders: Mapping[str, Decoder] = {READINGS: decoder}
+        self._decoder = decoder
 
     @property
     def connections(self) -> int:
@@ -118,7 +119,7 @@ class HttpSource:
         if stop.is_set():
             return
         settings = self._settings
-        desk = Desk(lambda: self._decoders, intake, self._clock, self._report)
+        desk = Desk(lambda: self._decoder, intake, self._clock, self._report)
         service = Service(
             settings,
             self._credentials,
@@ -174,10 +175,12 @@ class HttpSource:
         while True:
             await asyncio.sleep(self._settings.watch)
             try:
-                if self._certificates.look():
-                    self._report.certificate("")
+                if not self._certificates.look():
+                    continue
+                self.certificate_fault = ""
             except ConfigurationError as fault:
-                self._report.certificate(str(fault))
+                self.certificate_fault = str(fault)
+            self._report.certificate(self.certificate_fault)
 
     def _tell(self, intake: Intake, up: bool, reason: str) -> None:
         if self._report.state(up, reason):

@@ -31,13 +31,16 @@ class Certificates:
             )
             if name
         ]
-        self._seen = self._stamp()
+        self._seen = self._changing = self._stamp()
         self.context = self._load() if settings.cert_file else None
 
     def look(self) -> bool:
-        """Look at the files; whether there is a new context. Raises ``ConfigurationError`` once
-        for each state of the files that cannot be used; the old context stays."""
-        if self.context is None or (stamp := self._stamp()) == self._seen:
+        """Look at the files; whether there is a new context. They are read when they look the same
+        twice: certificate and key are not written at one stroke. Raises ``ConfigurationError``
+        once for each state of the files that cannot be used; the old context stays."""
+        stamp = self._stamp()
+        settled, self._changing = stamp == self._changing, stamp
+        if self.context is None or stamp == self._seen or not settled:
             return False
         self._seen = stamp
         self.context = self._load()

@@ -1,6 +1,20 @@
-"""The JSON that gateways push (docs/gateway-protocol.md): payloads in, one batch out. Pure."""
+"""What gateways push (docs/gateway-protocol.md): payloads in, one batch out. Pure."""
 
-from adapters.sources.payload.decoder import Decoded, Message, PayloadDecoder
+from adapters.sources.payload.decoder import Decoded, Message, PayloadDecoder, form_of
+from adapters.sources.payload.formats import OWN, Format, parse_formats
+from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.receipts import Receipt, RefusedRows, answer
 
-__all__ = ["Decoded", "Message", "PayloadDecoder", "Receipt", "RefusedRows", "answer"]
+__all__ = [
+    "OWN",
+    "Decoded",
+    "Format",
+    "Message",
+    "PayloadDecoder",
+    "Receipt",
+    "RefusedRows",
+    "answer",
+    "form_of",
+    "load_formats",
+    "parse_formats",
+]

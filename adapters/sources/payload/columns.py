@@ -196,8 +196,7 @@ class Notes:
             return Notes.of(Reason.PAYLOAD, "the message holds no readings", 0)
         notes = Notes()
         for part in damages:
-            reason = Reason.PAYLOAD if part.whole_row else Reason.BAD_VALUE
-            notes.add(reason, part.device, part.detail, part.readings, part.row)
+            notes.add(part.reason, part.device, part.detail, part.readings, part.row)
         return notes
 
     def _all(self) -> Iterator[tuple[str, _Note]]:

@@ -16,17 +16,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
+from adapters.sources.payload.foreign import ForeignReader
+from adapters.sources.payload.formats import LINE_PROTOCOL, OWN, PER_SECOND, Format
+from adapters.sources.payload.line_protocol import LineReader
+from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
 from adapters.sources.payload.receipts import Id, Receipt
-from adapters.sources.payload.shape import OversizeError, Row, UnreadableError, read
-from adapters.sources.payload.unpack import MOST_BYTES, unpack
+from adapters.sources.payload.shape import OversizeError, Read, Reader, Row, UnreadableError, read
+from adapters.sources.payload.unpack import MOST_BYTES, MOST_ITEMS, unpack
 from collector.model import Batch, Reason, Refusal, concat
 from collector.normalise import parse_time
 from collector.profile import Profile
-from collector.registry import Gateway, Identify, PointTable, Registry
+from collector.registry import Device, Gateway, Identify, PointTable, Registry
 
 Message = tuple[str, bytes, int]
 """Topic, payload, receipt (UTC ms)."""
@@ -57,9 +62,16 @@ class Decoded:
 
 
 class _Known:
-    """A gateway of the registry: its site, its zone, its origin, its plans."""
+    """A gateway of the registry: its site, its zone, its origin, its format, its plans."""
 
-    def __init__(self, gateway: Gateway, zone: str, origin: int) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        zone: str,
+        origin: int,
+        devices: Sequence[Device],
+        formats: Mapping[str, Format],
+    ) -> None:
         self.gateway = gateway
         self.zone = zone
         self.origin = origin
@@ -67,6 +79,32 @@ class _Known:
         self.hints = Hints()
         self.times: dict[str, int] = {}
         """Time texts read lately: the rows of a message mostly share one."""
+        self._devices, self._formats = devices, formats
+        self._readers: dict[tuple[str, str], Reader] = {}
+        self.names: tuple[str, ...] = ()
+        """By which its formats call quantities."""
+        self.read = self.reader(gateway.format, "")
+
+    def reader(self, form: str, unit: str) -> Reader:
+        """Reads its messages in this format; ``unit``: of times, where it is not the format's."""
+        if form == OWN:
+            return read
+        reader = self._readers.get((form, unit))
+        if reader is None:
+            found = self._formats.get(form)
+            if found is None:
+                return partial(_no_format, form)
+            self.names += tuple(found.tags)
+            if found.syntax == LINE_PROTOCOL:
+                reader = LineReader(found, self._devices, self.zone, unit).read
+            else:
+                reader = ForeignReader(found, self._devices, self.zone).read
+            self._readers[form, unit] = reader
+        return reader
+
+
+def _no_format(form: str, payload: bytes, received: int) -> Read:  # noqa: ARG001 - a reader
+    raise UnreadableError(f"there is no format {form!r:.80}")
 
 
 class PayloadDecoder:
@@ -75,8 +113,8 @@ class PayloadDecoder:
     ``identify`` gives origin ids (``Journal.origin_ids``); readings come from ``gateway:ID``,
     and what no known gateway sent from ``source`` (``mqtt:main``), so that nobody can fill the
     dictionary with invented names. ``late_after_ms``: a message whose newest reading is older
-    than this at receipt is late data, whatever its flag says. ``max_bytes``: of one message,
-    unpacked.
+    than this at receipt is late data, whatever its flag says. ``formats``: of other makers,
+    by name; the shipped ones unless given. ``max_bytes``: of one message, unpacked.
     """
 
     def __init__(
@@ -88,32 +126,49 @@ class PayloadDecoder:
         source: str,
         late_after_ms: int,
         profiles: Mapping[str, Profile],
+        formats: Mapping[str, Format] | None = None,
         max_bytes: int = MOST_BYTES,
     ) -> None:
         self._most = max_bytes
+        self._plain = min(max_bytes, MOST_ITEMS)  # so many bytes need no second look
         self._planner = Planner(registry, table, profiles)
         self._late_after = late_after_ms
         gateways = list(registry.gateways.values())
         origins = identify([source, *(f"gateway:{gateway.id}" for gateway in gateways)])
         self.origin = int(origins[0])
         """The source's own origin id."""
+        formats = load_formats() if formats is None else formats
+        brought: dict[str, list[Device]] = {}
+        for device in registry.devices.values():
+            brought.setdefault(device.gateway, []).append(device)
         self._gateways = {
-            gateway.id: _Known(gateway, registry.sites[gateway.site].zone, int(origin))
+            gateway.id: _Known(
+                gateway,
+                registry.sites[gateway.site].zone,
+                int(origin),
+                brought.get(gateway.id, []),
+                formats,
+            )
             for gateway, origin in zip(gateways, origins[1:], strict=True)
         }
         self._topics: dict[str, _Known] = {}
         self._plans = self._faulty_plans = self._plan_bytes = 0
 
-    def decode_many(self, messages: Sequence[Message]) -> Decoded:
+    def decode_many(self, messages: Sequence[Message], form: str = "", unit: str = "") -> Decoded:
         """All of ``messages`` in order. Any cutting of a sequence of messages into calls gives
-        the same rows and refusals in the same order."""
+        the same rows and refusals in the same order.
+
+        ``form``: their format, where it is not what the registry says of their gateway; ``unit``:
+        of the timestamps of line protocol (``s``, ``ms``, ``us``, ``ns``), where it is not
+        nanoseconds.
+        """
         try:
-            return self._decode(messages)
+            return self._decode(messages, form, unit)
         except Exception as bug:  # noqa: BLE001 a bug at one message must not stop the others
             if len(messages) == 1:
-                failed = self._failed(messages[0], bug)
+                failed = self._failed(messages[0], bug, _base(form, unit))
                 return Decoded(Batch.empty(), [failed], False, [Receipt.of_refusal(failed)])
-        parts = [self.decode_many([message]) for message in messages]
+        parts = [self.decode_many([message], form, unit) for message in messages]
         brought = [part for part in parts if len(part.batch)]
         return Decoded(
             concat([part.batch for part in brought]),
@@ -122,7 +177,7 @@ class PayloadDecoder:
             [receipt for part in parts for receipt in part.receipts],
         )
 
-    def _decode(self, messages: Sequence[Message]) -> Decoded:
+    def _decode(self, messages: Sequence[Message], form: str, unit: str) -> Decoded:
         columns = Columns()
         values = columns.values
         refusals: list[Refusal] = []
@@ -134,23 +189,26 @@ class PayloadDecoder:
             if isinstance(known, str):
                 (notes, own), origin = self._unknown(known, topic, payload), self.origin
             else:
-                notes, own = self._message(known, payload, received, columns)
+                reader = known.reader(form, unit) if form else known.read
+                notes, own = self._message(known, reader, payload, received, columns)
                 origin = known.origin
             if notes is None:
                 receipts.append(Receipt(len(values) - before, (), own))
             else:
-                refusals.extend(notes.refusals(received, origin, _kind(known), payload))
+                kind = _kind(known, _base(form, unit))
+                refusals.extend(notes.refusals(received, origin, kind, payload))
                 receipts.append(Receipt(len(values) - before, notes.refused(), own))
         late = bool(columns.backfill) and all(columns.backfill)
         return Decoded(columns.batch(), refusals, late, receipts)
 
-    def _failed(self, message: Message, bug: Exception) -> Refusal:
+    def _failed(self, message: Message, bug: Exception, base: str) -> Refusal:
         topic, payload, received = message
         known = self._gateway(topic)
         origin = self.origin if isinstance(known, str) else known.origin
         told = f"the program failed on this message: {bug!r:.200}"
         sample = payload[:SAMPLE_BYTES]
-        return Refusal(received, origin, Reason.PROGRAM_FAULT, told, 1, _kind(known), sample)
+        kind = _kind(known, base)
+        return Refusal(received, origin, Reason.PROGRAM_FAULT, told, 1, kind, sample)
 
     def too_large(self, topic: str, head: bytes, size: int, received: int) -> Refusal:
         """The refusal of a message that was too large to be taken in whole."""
@@ -161,11 +219,13 @@ class PayloadDecoder:
         return Refusal(received, origin, Reason.TOO_LARGE, told, 1, _kind(known), sample)
 
     def _message(
-        self, known: _Known, payload: bytes, received: int, columns: Columns
+        self, known: _Known, reader: Reader, payload: bytes, received: int, columns: Columns
     ) -> tuple[Notes | None, Id]:
         """Append the rows of one message; what of it is refused, if anything, and its own id."""
         try:
-            message, damages, numbers = read(unpack(payload, self._most))
+            if payload[:1] != b"{" or len(payload) > self._plain:
+                payload = unpack(payload, self._most)
+            message, damages, numbers = reader(payload, received)
         except UnreadableError as fault:
             return _whole(fault), None
         notes: Notes | None = None
@@ -263,7 +323,9 @@ class PayloadDecoder:
     # Plans: made once per device, serial, units and list of quantities.
 
     def _plan(self, known: _Known, row: Row, key: tuple[object, ...]) -> Plan:
-        plan = self._planner.make(known.gateway.site, known.gateway.id, row, known.hints)
+        plan = self._planner.make(
+            known.gateway.site, known.gateway.id, row, known.hints, known.names
+        )
         if plan.refused:
             # Names that nobody registered are the sender's to invent: keep few, and short ones.
             if self._faulty_plans < _FAULTY_PLANS and len(repr(key)) < _LONGEST_KEY:
@@ -281,12 +343,27 @@ class PayloadDecoder:
         return plan
 
 
-def _kind(known: _Known | str) -> str:
+def _kind(known: _Known | str, base: str = _KIND) -> str:
     """Which decoder can read it again; behind a colon the gateway, where no origin tells it:
     once it is in the registry, what it sent before can be replayed."""
     if not isinstance(known, str) or not 0 < len(known) <= _LONGEST_NAME:
-        return _KIND
-    return f"{_KIND}:{known}"
+        return base
+    return f"{base}:{known}"
+
+
+def _base(form: str, unit: str) -> str:
+    """How a refusal's kind names a format that did not come from the registry."""
+    return _KIND if not form else f"{form}.{unit}" if unit else form
+
+
+def form_of(kind: str) -> tuple[str, str] | None:
+    """``form`` and ``unit`` for ``decode_many``, by a refusal's ``kind``; None for what this
+    decoder did not refuse."""
+    base = kind.partition(":")[0]
+    if base == _KIND:
+        return "", ""
+    form, _, unit = base.partition(".")
+    return (form, unit) if form in load_formats() and unit in ("", *PER_SECOND) else None
 
 
 def _whole(fault: UnreadableError) -> Notes:

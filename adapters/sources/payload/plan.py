@@ -81,7 +81,7 @@ class Planner:
         if serial is not None and device.serial and serial != device.serial:
             told = (
                 f"{device.key} should have serial number {device.serial}, the message says "
-                f"{serial[:40]}: was the instrument replaced? Then enter the new one in the registry"
+                f"{serial:.40}: was the instrument replaced? Then enter the new one in the registry"
             )
             return _refused(row, Reason.WRONG_SERIAL, told)
         return self._usable(device, row, hints, also)

@@ -8,12 +8,14 @@ written as text spoils itself and not its neighbours. What is not JSON raises ``
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from adapters.sources.payload.receipts import LONGEST_ID, Id
+from collector.model import Reason
 
 Scalar = float | bool | None
 
@@ -47,18 +49,14 @@ class Damage(NamedTuple):
 
     device: str
     detail: str
-    readings: int
-    whole_row: bool
+    readings: int = 1
     row: int = WHOLE
+    reason: str = Reason.PAYLOAD
 
 
-class Read(NamedTuple):
-    """A message, what of it is damaged, and, where rows are missing because of that, the number
-    that each of those left had."""
-
-    message: Message
-    damages: list[Damage]
-    numbers: list[int] | None = None
+Read = tuple[Message, list[Damage], list[int] | None]
+"""A message, what of it is damaged, and, where rows of it may be missing, the number that each of
+those left had."""
 
 
 class UnreadableError(ValueError):
@@ -71,9 +69,15 @@ class OversizeError(UnreadableError):
 
 _typed: Final = msgspec.json.Decoder(Message)
 _any: Final = msgspec.json.Decoder()
+_NUMBER: Final = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?\s*", re.ASCII)
+_LONGEST_NUMBER: Final = 64
 
 
-def read(payload: bytes) -> Read:
+Reader = Callable[[bytes, int], Read]
+"""Reads a message (unpacked) that was received then. Raises ``UnreadableError``."""
+
+
+def read(payload: bytes, received: int = 0) -> Read:  # noqa: ARG001 - as every reader
     """The rows of ``payload`` and what of it is damaged. Raises ``UnreadableError``."""
     try:
         message = _typed.decode(payload)
@@ -84,7 +88,7 @@ def read(payload: bytes) -> Read:
     damages: list[Damage] = []
     if message.id is not None:
         message.id = own_id(message.id, damages)
-    return Read(message, damages)
+    return message, damages, None
 
 
 def own_id(written: Any, damages: list[Damage]) -> Id:
@@ -99,7 +103,7 @@ def own_id(written: Any, damages: list[Damage]) -> Id:
         case str() if len(written) <= LONGEST_ID:
             return written
     told = f'"id" is neither a text nor a whole number of {LONGEST_ID} characters at most'
-    damages.append(Damage("", f"{told}; it is not repeated", 0, True))
+    damages.append(Damage("", f"{told}; it is not repeated", 0))
     return None
 
 
@@ -114,14 +118,14 @@ def _salvage(payload: bytes) -> Read:
     message = Message([], whole.get("backfill") is True, own_id(whole.get("id"), damages))
     if not isinstance(whole.get("backfill", False), bool):
         # A flag that cannot be read says nothing about the readings themselves.
-        damages.append(Damage("", '"backfill" is neither true nor false; taken as false', 0, True))
+        damages.append(Damage("", '"backfill" is neither true nor false; taken as false', 0))
     numbers: list[int] = []
     for number, raw in enumerate(whole["readings"]):
         row = _row(raw, number, damages)
         if row is not None:
             message.readings.append(row)
             numbers.append(number)
-    return Read(message, damages, numbers)
+    return message, damages, numbers
 
 
 def shown(value: Any, most: int = 60) -> str:
@@ -141,15 +145,13 @@ def shown(value: Any, most: int = 60) -> str:
 
 def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
     if not isinstance(raw, dict):
-        damages.append(Damage("", "an entry of readings is not an object", 1, True, number))
+        damages.append(Damage("", "an entry of readings is not an object", 1, number))
         return None
     device = raw.get("device")
     named = device if isinstance(device, str) else ""
     values = raw.get("values")
     if not isinstance(values, dict):
-        damages.append(
-            Damage(named, 'an entry of readings has no object "values"', 1, True, number)
-        )
+        damages.append(Damage(named, 'an entry of readings has no object "values"', 1, number))
         return None
     count = len(values)
     values = dict(usable(named, values, number, damages))
@@ -159,7 +161,7 @@ def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
         return msgspec.convert(raw | {"values": values}, Row)
     except msgspec.ValidationError as fault:
         told = str(fault).replace("`$", "`reading")
-        damages.append(Damage(named, told, count, True, number))
+        damages.append(Damage(named, told, count, number))
         return None
 
 
@@ -172,9 +174,16 @@ def usable(
         if number_ is None and value is not None:
             text = f'"{shown(value)}"' if isinstance(value, str) else shown(value)
             told = f"{shown(quantity, 80)} = {text}: a value is a number, true, false or null"
-            damages.append(Damage(device, told, 1, False, number))
+            damages.append(Damage(device, told, 1, number, Reason.BAD_VALUE))
         else:
             yield quantity, number_
+
+
+def number_of(value: Any) -> Any:
+    """The number that is written in a text; anything else as it is."""
+    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER and _NUMBER.fullmatch(value):
+        return float(value)
+    return value
 
 
 def _number(value: Any) -> float | None:
