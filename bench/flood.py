@@ -32,7 +32,7 @@ from adapters.identity.credentials import Held, new_token
 from adapters.identity.store import CredentialStore
 from adapters.journals.sqlite import SqliteJournal
 from bench.plan import QUANTITIES, Plan
-from bench.watch import Exposition, Usage, percentile
+from bench.watch import Usage, percentile
 from collector.model import Batch
 from collector.telemetry import Telemetry
 from tests.programs import RunningProgram
@@ -186,7 +186,10 @@ def _measure(
         "flooder_told": flooder["told"],
         "flooder_unanswered": flooder["unanswered"],
         "flooder_stored_per_s": round(
-            sum(slot == 0 and begun <= seen <= begun + took * 1000 for slot, _, seen in observer.seen)
+            sum(
+                slot == 0 and begun <= seen <= begun + took * 1000
+                for slot, _, seen in observer.seen
+            )
             / took,
             1,
         ),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.sources.mqtt.frames import BrokenStreamError, Frames, Publish, pubacks
+from adapters.sources.mqttwire.frames import BrokenStreamError, Frames, Publish, pubacks
 
 LARGEST = 256 << 10
 

@@ -23,10 +23,10 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.sources.http import openapi
 from adapters.sources.http.answers import CODES, JSON, Answer, fault, of_readings, of_write
-from adapters.sources.http.desk import GZIP_GAIN, Desk, Form
-from adapters.sources.http.limits import Room, Share, Strangers
 from adapters.sources.http.report import Report
 from adapters.sources.http.settings import HttpSettings
+from adapters.sources.inlet.desk import GZIP_GAIN, Desk, Form
+from adapters.sources.inlet.limits import Room, Share, Strangers
 from adapters.sources.payload import Receipt
 from adapters.sources.payload.formats import LINE_PROTOCOL
 from collector.ports import Credentials, Intake, Urgency

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from adapters.sources.http.report import Report
+from adapters.sources.inlet.report import Report
 from adapters.sources.payload import Decoded, Message, Receipt
 from adapters.sources.payload.unpack import GZIP
 from collector.model import Batch, Reason, Refusal
