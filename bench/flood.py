@@ -1,12 +1,13 @@
 """What 49 gateways notice of one that floods: through a broker, over HTTP, and over MQTT to us.
 
-    python -m bench.flood --through broker|http|listener [--times 20] [--runs 1]
+    python -m bench.flood --through broker|http|listener [--times 20] [--open] [--runs 1]
 
-Fifty gateways send 20 messages of 50 readings a second together, for 28 seconds; from the 8th to the
-20th one of them sends ``--times`` its share, or as fast as it can (``--times 0``). The program runs with
-all its rooms. Readings carry the moment of sending as their time, and a reader of the journal looks
-every 2 ms: it sees a reading once the sync covers it, whatever it came through. Nothing is encrypted,
-so that the three can be compared. Prints one JSON line for each run.
+Fifty gateways send 20 messages of 50 readings a second together, for 28 seconds; from the 8th to
+the 20th one of them sends ``--times`` its share, or as fast as it can (``--times 0``). The program
+runs with all its rooms. Readings carry the moment of sending as their time, and a reader of the
+journal looks every 2 ms: it sees a reading once the sync covers it, whatever it came through.
+Nothing is encrypted, so that the three can be compared. ``--open``: without limits for each
+gateway, so that fairness alone is left. Prints one JSON line for each run.
 
 The flooding process has a lower priority (nice 10): it stands for another machine.
 """
@@ -52,6 +53,12 @@ SOURCES: Final = {
     "broker": '[[source]]\nkind = "mqtt"\nname = "main"\nurl = "mqtt://127.0.0.1:{port}"\n',
     "http": '[[source]]\nkind = "http"\nname = "main"\nlisten = "127.0.0.1:{port}"\n',
     "listener": '[[source]]\nkind = "mqtt-listener"\nname = "main"\nlisten = "127.0.0.1:{port}"\n',
+}
+OPEN: Final = "rate_readings = 10000000\nrate_kb = 1048576\n"
+RATES: Final = {
+    "broker": "",
+    "http": f"rate_requests = 100000\n{OPEN}",
+    "listener": f"rate_messages = 100000\n{OPEN}",
 }
 
 
@@ -100,7 +107,7 @@ class Observer:
                 self._journal.release("bench", self._at)
 
 
-def run(through: str, times: float) -> dict[str, Any]:
+def run(through: str, times: float, unlimited: bool) -> dict[str, Any]:
     """One run; the figures."""
     folder = Path(tempfile.mkdtemp(prefix="meterwatch-bench-"))
     plan = Plan(points=50 * GATEWAYS, gateways=GATEWAYS)
@@ -111,7 +118,10 @@ def run(through: str, times: float) -> dict[str, Any]:
             if through == "broker":
                 broker = stack.enter_context(Mosquitto(folder / "broker", persistent=False))
                 port = broker.port
-            tokens = _fleet(folder / "fleet", plan, through, port)
+            source = SOURCES[through].format(port=port) + (RATES[through] if unlimited else "")
+            tokens = _fleet(folder / "fleet", plan, source)
+            if through == "broker":
+                tokens.write_text("{}", encoding="utf-8")
             program = stack.enter_context(RunningProgram(folder / "fleet"))
             program.wait_for("running")
             program.wait_for("source-up")
@@ -120,12 +130,12 @@ def run(through: str, times: float) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fleet(folder: Path, plan: Plan, through: str, port: int) -> Path:
+def _fleet(folder: Path, plan: Plan, source: str) -> Path:
     """The fleet folder, with a token for each gateway; the file of those."""
     (folder / "registry").mkdir(parents=True)
     for name, text in plan.registry().items():
         (folder / "registry" / name).write_text(text, encoding="utf-8")
-    settings = SETTINGS.format(metrics=free_port()) + SOURCES[through].format(port=port)
+    settings = SETTINGS.format(metrics=free_port()) + source
     (folder / "meterwatch.toml").write_text(settings, encoding="utf-8")
     tokens = {}
     now = time.time_ns() // 1_000_000
@@ -139,7 +149,7 @@ def _fleet(folder: Path, plan: Plan, through: str, port: int) -> Path:
 
     CredentialStore(folder / "data").change(give)
     path = folder / "tokens.json"
-    path.write_text(json.dumps(tokens if through != "broker" else {}), encoding="utf-8")
+    path.write_text(json.dumps(tokens), encoding="utf-8")
     return path
 
 
@@ -161,11 +171,8 @@ def _measure(
     share = RATE / GATEWAYS
     seconds = BEFORE_S + FLOOD_S + AFTER_S
     usage = Usage(ours)
-    others = subprocess.Popen(
-        [*common, "--first", "1", "--last", str(GATEWAYS - 1), "--rate", str(RATE - share)]
-        + ["--seconds", str(seconds)],
-        stdout=subprocess.PIPE,
-    )
+    steady = [*common, "--first", "1", "--last", str(GATEWAYS - 1), "--rate", str(RATE - share)]
+    others = subprocess.Popen([*steady, "--seconds", str(seconds)], stdout=subprocess.PIPE)
     threading.Event().wait(BEFORE_S)
     begun, spent = time.time() * 1000, usage.seconds()
     flood = [*common, "--rate", str(share * times), "--seconds", str(FLOOD_S), "--nice", "10"]
@@ -223,10 +230,13 @@ def main() -> None:
     args.add_argument("--through", action="append", choices=tuple(SOURCES))
     args.add_argument("--times", type=float, default=20, help="its share; 0: as fast as it can")
     args.add_argument("--runs", type=int, default=1)
+    args.add_argument("--open", action="store_true", help="no limits for each gateway")
     told = args.parse_args()
     for _ in range(told.runs):
         for through in told.through or SOURCES:
-            print(json.dumps(run(through, told.times)), flush=True)
+            found = run(through, told.times, told.open)
+            found["case"] += " open" if told.open else ""
+            print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """Gateways that push: each on a connection of its own, at its pace, or as fast as it is let.
 
-A process of its own, so that a benchmark measures the receiver. Speaks MQTT 3.1.1 (QoS 1) or HTTP/1.1
-on bare sockets; readings carry the moment of sending (epoch ms) as their time.
+A process of its own, so that a benchmark measures the receiver. Speaks MQTT 3.1.1 (QoS 1) or
+HTTP/1.1 on bare sockets; readings carry the moment of sending (epoch ms) as their time.
 
-    python -m bench.flooding --protocol mqtt --port 1883 --first 1 --last 49 --rate 19.6 --seconds 28
-    python -m bench.flooding --protocol http --port 8080 --first 0 --last 0 --rate 0 --seconds 12
+    python -m bench.flooding --protocol mqtt --port 1883 --first 1 --last 49 --rate 19.6
+    python -m bench.flooding --protocol http --port 8080 --first 0 --last 0 --rate 0 --links 16
 
-Prints one JSON object: messages sent, what they were answered with, and for each answer the moment of
-sending and the milliseconds it took. ``--rate`` is of all gateways together, 0 for as fast as it goes;
-``--links`` connections for each gateway; ``--window`` unanswered messages on each (HTTP: always one).
+Prints one JSON object: messages sent, what they were answered with, and for each answer the moment
+of sending and the milliseconds it took. ``--rate`` is of all gateways together, 0 for as fast as it
+goes; ``--links`` connections for each gateway; ``--window`` unanswered messages on each (HTTP:
+always one).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from adapters.sources.inlet.desk import GZIP_GAIN, Desk, Form
 from adapters.sources.inlet.limits import Room, Share, Strangers
 from adapters.sources.payload import Receipt
 from adapters.sources.payload.formats import LINE_PROTOCOL
-from collector.ports import Credentials, Intake, Urgency
+from collector.ports import Credentials
 
 READINGS: Final = "/v1/readings"
 WRITE: Final = "/api/v2/write"
@@ -37,7 +37,6 @@ VERSION: Final = "2.7.0"
 """What clients of InfluxDB that ask for its version are told: the API, not the product."""
 _SAMPLE: Final = 64 << 10
 _FULL_S: Final = 30.0
-_PRESSURE_S: Final = 0.1
 _STOPPING_S: Final = 5.0
 _ENCODINGS: Final = {b"": False, b"identity": False, b"gzip": True, b"x-gzip": True}
 _JSON_TYPES: Final = (b"", b"application/json")
@@ -58,7 +57,6 @@ class Service:
 
     settings: HttpSettings
     credentials: Credentials
-    intake: Intake
     desk: Desk
     room: Room
     report: Report
@@ -66,16 +64,10 @@ class Service:
     stopping: bool = False
     shares: dict[str, Share] = dataclasses.field(default_factory=dict)
     strangers: Strangers = dataclasses.field(default_factory=Strangers)
-    _asked: float = -1.0
-    _full: bool = False
 
     def full(self) -> bool:
-        """The disk takes no pushed readings. Asked ten times a second at most: it looks at the
-        file system."""
-        now = self.time()
-        if now - self._asked >= _PRESSURE_S:
-            self._asked, self._full = now, self.intake.pressure() > Urgency.PUSH
-        return self._full
+        """The disk takes no pushed readings."""
+        return self.desk.full()
 
     def share(self, gateway: str) -> Share:
         """Of a gateway that has shown who it is: there are as many as have credentials."""

@@ -17,7 +17,7 @@ from adapters.sources.http.settings import HttpSettings
 from adapters.sources.inlet.desk import Desk
 from adapters.sources.inlet.source import InletSource
 from adapters.sources.payload import PayloadDecoder
-from collector.ports import Clock, Credentials, Intake
+from collector.ports import Clock, Credentials
 from collector.telemetry import Telemetry
 
 
@@ -38,11 +38,10 @@ class HttpSource(InletSource):
         self._report = Report(name, telemetry)
         super().__init__(name, settings, "http/1.1", decoder, clock, self._report)
 
-    def _server(self, desk: Desk, intake: Intake) -> Server:
+    def _server(self, desk: Desk) -> Server:
         service = Service(
             self._settings,
             self._credentials,
-            intake,
             desk,
             self._room,
             self._report,

@@ -75,7 +75,7 @@ class InletSource:
         self._stopping: asyncio.Event | None = None
         self.update(decoder)
 
-    def _server(self, desk: Desk, intake: Intake) -> Server:
+    def _server(self, desk: Desk) -> Server:
         """What serves the connections, made in the loop that it is for."""
         raise NotImplementedError
 
@@ -141,7 +141,7 @@ class InletSource:
             return
         settings = self._listening
         desk = Desk(lambda: self._decoder, intake, self._clock, self._said)
-        server = self._serving = self._server(desk, intake)
+        server = self._serving = self._server(desk)
         if not settings.cert_file and not _is_loopback(settings.host):
             self._said.plain(settings.address)
         stopping = asyncio.create_task(self._stopping.wait())
