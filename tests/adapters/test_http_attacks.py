@@ -305,7 +305,10 @@ def test_a_gateway_may_have_so_much_and_is_told_when_to_come_again() -> None:
 
 def test_a_flood_is_refused_by_its_header_and_then_ever_later() -> None:
     rates = Rates(0.01, 1e9, 1e9, burst=100)
-    with CollectingIntake() as intake, Served(intake, settings={"rates": rates}) as one:
+    with (
+        CollectingIntake() as intake,
+        Served(intake, settings={"rates": rates, "hesitation": 0.1}) as one,
+    ):
         with contextlib.closing(one.connect()) as link:
             while not one.count("http_told_late"):
                 assert one.post(BODY, over=link).status in {200, 429}

@@ -151,7 +151,9 @@ class Taking:
         denials.take(0 if late else 1)
         if late:
             service.report.late()
-            await asyncio.sleep(1.0)  # of this client alone, whose connection is not read meanwhile
+            await asyncio.sleep(
+                service.settings.hesitation
+            )  # of this client alone, whose connection is not read meanwhile
 
     async def _serve(
         self, gateway: str, headers: dict[bytes, bytes], scope: Scope, receive: Receive

@@ -34,6 +34,8 @@ class ListenSettings:
     per_address: int = 200
     rates: Rates = RATES
     head_timeout: float = 10.0
+    hesitation: float = 1.0
+    """Seconds by which a client that is refused again and again is told late."""
     finish: float = 5.0
     first_wait: float = 0.5
     longest_wait: float = 30.0

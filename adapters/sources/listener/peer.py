@@ -34,7 +34,6 @@ LINGER_BYTES: Final = 256 << 10
 LINGER_SECONDS: Final = 2.0
 _AGAIN_S: Final = 0.5
 _ROOM_S: Final = 0.05
-_LATE_S: Final = 1.0
 _MOST_UNSENT: Final = 256 << 10
 _NEW_ID: Final = "meterwatch-{}"
 
@@ -191,7 +190,7 @@ class Peer(asyncio.Protocol):
                 self._server.report.late()
                 self._deaf = True
                 self.transport.pause_reading()
-                self._loop.call_later(_LATE_S, self._refuse, version, code, told)
+                self._loop.call_later(settings.hesitation, self._refuse, version, code, told)
             else:
                 self._refuse(version, code, told)
             return
