@@ -7,7 +7,6 @@ that a CONNECT may have, then by the largest message and one read.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from adapters.sources.mqttwire import packets
@@ -30,7 +29,8 @@ class Goodbye:
 
 
 Said = Connect | Publish | Subscribe | Unsubscribe | Ping | Goodbye
-_LARGEST_REST: Final = 1 << 20
+_LARGEST_REST: Final = 64 << 10
+"""Bytes of a packet that is no message."""
 
 
 class Dialogue:
@@ -42,12 +42,16 @@ class Dialogue:
         self._max_head, self._max_message = max_head, max_message
         self._early = bytearray()
         self._frames: Frames | None = None
-        self._said: deque[Said] = deque()
+        self._rest = b""
+        self._at = 0
+        self._message: Publish | None = None
 
     @property
     def held(self) -> int:
-        """Bytes that were fed and not taken."""
-        return len(self._early) if self._frames is None else self._frames.held
+        """Bytes that were fed and not taken, about."""
+        if self._frames is None:
+            return len(self._early)
+        return self._frames.held + len(self._rest) - self._at
 
     def feed(self, data: bytes) -> None:
         if self._frames is None:
@@ -57,18 +61,24 @@ class Dialogue:
 
     def next(self) -> Said | None:
         """The next packet; None when more bytes are needed. Raises ``MalformedError``."""
-        if self._said:
-            return self._said.popleft()
         if self._frames is None:
             return self._begin()
+        if self._at >= len(self._rest) and self._message is None:
+            self._take(self._frames)
+        if self._at < len(self._rest):
+            return self._other()
+        message, self._message = self._message, None
+        return message
+
+    def _take(self, frames: Frames) -> None:
+        """The next message, and the packets that came before it."""
         try:
-            messages = self._frames.take(1)
+            messages = frames.take(1)
         except BrokenStreamError as broken:
             raise MalformedError(str(broken)) from broken
-        if self._frames.rest:
-            self._others(self._frames.rest)
-        self._said += messages
-        return self._said.popleft() if self._said else None
+        self._message = messages[0] if messages else None
+        self._rest, self._at = bytes(frames.rest), 0
+        frames.rest.clear()
 
     def _begin(self) -> Connect | None:
         early = self._early
@@ -85,13 +95,11 @@ class Dialogue:
         self._early = bytearray()
         return told
 
-    def _others(self, rest: bytearray) -> None:
-        """Frames gives whole packets only."""
-        at = 0
-        while (found := packets.cut(rest, at, _LARGEST_REST)) is not None:
-            packet, at = found
-            self._said.append(self._read(packet))
-        rest.clear()
+    def _other(self) -> Said:
+        found = packets.cut(self._rest, self._at, _LARGEST_REST)
+        assert found is not None  # frames give whole packets
+        packet, self._at = found
+        return self._read(packet)
 
     def _read(self, packet: Packet) -> Said:
         match packet.kind:

@@ -24,7 +24,7 @@ from adapters.sources.mqttwire import packets
 from adapters.sources.mqttwire.frames import Publish
 from adapters.sources.mqttwire.packets import Connect, MalformedError, Subscribe, Unsubscribe
 from adapters.sources.payload import Receipt, answer
-from adapters.sources.payload.unpack import GZIP
+from adapters.sources.payload.unpack import GZIP, MOST_BYTES
 from collector.model import Reason
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Peer(asyncio.Protocol):
 
     def __init__(self, server: Server, address: str, gateway: str) -> None:
         self.address, self.gateway = address, gateway
-        self.client_id = ""
+        self.client_id = self.token = ""
         self.in_session = False
         """CONNECT was accepted, and nothing has ended it."""
         self.transport: asyncio.Transport
@@ -98,10 +98,13 @@ class Peer(asyncio.Protocol):
         self._go()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        self.in_session, self._deaf = False, True
+        self._deaf = True
         if self._timer is not None:
             self._timer.cancel()
         self._hold(0)
+        if self._waiting is not None and self._share is not None:
+            self._share.leave(self._waiting.size)
+            self._waiting = None
         self._server.gone(self)
 
     # --- what it says -------------------------------------------------------------------------
@@ -166,15 +169,22 @@ class Peer(asyncio.Protocol):
             self._message(said)
         elif isinstance(said, Connect):
             self._connect(said)
-        elif isinstance(said, Ping):
+        else:
+            self._aside(said)
+
+    def _aside(self, said: Ping | Goodbye | Subscribe | Unsubscribe) -> None:
+        """What is no message counts as one all the same."""
+        assert self._share is not None
+        self._share.enter(0)
+        self._share.leave(0)
+        if isinstance(said, Ping):
             self.transport.write(packets.PINGRESP)
         elif isinstance(said, Goodbye):
-            self.in_session = False
             self._hang_up()
         elif isinstance(said, Subscribe):
             codes = [self._subscribed(name) for name, _ in said.filters]
             self.transport.write(packets.suback(self._dialogue.version, said.mid, codes))
-        elif isinstance(said, Unsubscribe):
+        else:
             codes = [0 if name == self.reply_topic else 0x11 for name in said.filters]
             self._replies = self._replies and 0 not in codes
             self.transport.write(packets.unsuback(self._dialogue.version, said.mid, codes))
@@ -189,12 +199,14 @@ class Peer(asyncio.Protocol):
             if self._server.is_often(self.address):
                 self._server.report.late()
                 self._deaf = True
+                self._since = self._loop.time()
                 self.transport.pause_reading()
                 self._loop.call_later(settings.hesitation, self._refuse, version, code, told)
             else:
                 self._refuse(version, code, told)
             return
         self.gateway, self.client_id = who, said.client_id
+        self.token = (said.password or b"").decode(errors="replace")
         properties, assigned = b"", None
         if not said.client_id:
             assigned = self.client_id = _NEW_ID.format(self._server.number())
@@ -243,7 +255,7 @@ class Peer(asyncio.Protocol):
         payload = message.payload
         size = len(payload)
         if payload[:2] == GZIP:
-            size = min(self._settings.max_message * 4, size * GZIP_GAIN)
+            size = min(MOST_BYTES, size * GZIP_GAIN)
         one = _Owed(message, size, self._wrong(message.topic))
         self._share.enter(size)
         self._share.used(size=message.size)
@@ -294,8 +306,9 @@ class Peer(asyncio.Protocol):
             return
         self._server.room.give(one.size)
         self._share.leave(one.size)
-        if receipt is None:
-            return  # it has the message still
+        if receipt is None:  # it has the message still
+            self.end(packets.SHUTTING_DOWN, "meterwatch is shutting down")
+            return
         self._share.used(readings=receipt.stored + sum([part.count for part in receipt.refused]))
         one.receipt = receipt
         if not self._answering:
@@ -308,14 +321,14 @@ class Peer(asyncio.Protocol):
         out = bytearray()
         version = self._dialogue.version
         while self._owed and (receipt := self._owed[0].receipt) is not None:
-            message = self._owed.popleft().message
+            one = self._owed.popleft()
             if self._replies:
                 out += self._reply(receipt)
-            if message.mid:
-                code, told = _code(receipt)
+            if one.message.mid:
+                code, told = _code(one, receipt)
                 told = told if self._reasons else ""
-                out += packets.puback(version, message.mid, code, told, self._largest)
-        if out and not self.transport.is_closing():
+                out += packets.puback(version, one.message.mid, code, told, self._largest)
+        if out and not self._deaf:
             self.transport.write(out)
         if self._server.stopping and not self._owed:
             self.end(packets.SHUTTING_DOWN, "meterwatch is shutting down")
@@ -342,8 +355,6 @@ class Peer(asyncio.Protocol):
             return
         version = self._dialogue.version
         if self.in_session:
-            self.in_session = False
-            told = told if self._reasons else ""
             self.transport.write(packets.disconnected(version, code, told, self._largest))
         elif version or code == packets.UNSUPPORTED_VERSION:
             self.transport.write(packets.connack(version or packets.V311, code))
@@ -352,6 +363,7 @@ class Peer(asyncio.Protocol):
     def _hang_up(self) -> None:
         """Read on for a moment without looking, so that the last word is not lost with a reset."""
         self._deaf = True
+        self._server.over(self)
         self._since, self._came = self._loop.time(), 0
         self._hold(0)
         if self.transport.is_closing():
@@ -391,13 +403,13 @@ class Peer(asyncio.Protocol):
             self._slow_since, self._came_then = now, self._came
 
 
-def _code(receipt: Receipt) -> tuple[int, str]:
+def _code(one: _Owed, receipt: Receipt) -> tuple[int, str]:
     """A reason code of PUBACK (MQTT 5.0, 3.4.2.1), and its words: a refusal is one only where
     nothing of the message was stored."""
     if receipt.stored or not receipt.refused:
         return packets.SUCCESS, ""
     first = receipt.refused[0]
-    if first.reason == Reason.PAYLOAD:
-        code = packets.BAD_TOPIC if first.detail.startswith("topic ") else packets.BAD_PAYLOAD
-        return code, first.detail
-    return packets.REFUSED, f"{first.reason}: {first.detail}"
+    told = f"{first.reason}: {first.detail}"
+    if one.wrong:
+        return packets.BAD_TOPIC, told
+    return packets.BAD_PAYLOAD if first.reason == Reason.PAYLOAD else packets.REFUSED, told

@@ -71,6 +71,7 @@ class Server:
             now = self._loop.time()
             for peer in list(self._peers):
                 peer.look(now)
+                self._known(peer)
             self.report.connections(self.connections)
             self.report.under_way(self.room.used + self.held)
             await asyncio.sleep(min(1.0, shortest / _SWEEPS))
@@ -101,11 +102,17 @@ class Server:
     def came(self, peer: Peer) -> None:
         self._peers.add(peer)
 
-    def gone(self, peer: Peer) -> None:
-        self._peers.discard(peer)
+    def over(self, peer: Peer) -> None:
+        """Its session is over, if it had one."""
+        peer.in_session = False
         mine = self._of.get(peer.gateway, {})
         if mine.get(peer.client_id) is peer:
             del mine[peer.client_id]
+
+    def gone(self, peer: Peer) -> None:
+        """Its connection is."""
+        self.over(peer)
+        self._peers.discard(peer)
         self._door.leave(peer.address)
         self._changed.set()
 
@@ -136,6 +143,15 @@ class Server:
             told = f"the gateway has {len(others)} connections already"
             return packets.QUOTA, "per-gateway", gateway, told
         return packets.SUCCESS, "", gateway, ""
+
+    def _known(self, peer: Peer) -> None:
+        """End a session whose token is worth nothing any more."""
+        if not (peer.in_session and peer.token):
+            return
+        if self._credentials.gateway_of(peer.token) != peer.gateway:
+            told = "the token is not valid any more"
+            self.report.refused("unauthorized", peer.gateway, told)
+            peer.end(packets.NOT_AUTHORIZED, told)
 
     def is_often(self, address: str) -> bool:
         """An address was told no so often that it is told late."""

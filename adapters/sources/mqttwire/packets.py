@@ -11,6 +11,7 @@ the packet. Chapters in brackets are those of MQTT 5.0; 3.1.1 has the same numbe
 from __future__ import annotations
 
 import struct
+from collections.abc import Sized
 from typing import Final, NamedTuple
 
 CONNECT, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT = 1, 3, 8, 10, 12, 14
@@ -26,6 +27,7 @@ BAD_CREDENTIALS: Final = 0x86
 NOT_AUTHORIZED: Final = 0x87
 UNAVAILABLE: Final = 0x88
 SHUTTING_DOWN: Final = 0x8B
+AUTH_METHOD: Final = 0x8C
 REFUSED: Final = 0x83
 KEEP_ALIVE: Final = 0x8D
 TAKEN_OVER: Final = 0x8E
@@ -179,19 +181,21 @@ class _Reader:
 
 # Properties (2.2.2.2): bytes of those that are numbers; binary ones; all others are texts.
 _SUBSCRIPTION: Final = 11
+_METHOD: Final = 21
 _REASONS: Final = 23
 _USER: Final = 38
 _LARGEST: Final = 39
 _NUMBERS: Final = {1: 1, 2: 4, 17: 4, _REASONS: 1, 24: 4, 25: 1, 33: 2, 34: 2, _LARGEST: 4}
 _BINARY: Final = frozenset({9, 22})
 _ONE_OR_MORE: Final = (33, _LARGEST)
-_OF_CONNECT: Final = frozenset({17, 21, 22, _REASONS, 25, 33, 34, _USER, _LARGEST})
+_OF_CONNECT: Final = frozenset({17, _METHOD, 22, _REASONS, 25, 33, 34, _USER, _LARGEST})
 _OF_WILL: Final = frozenset({1, 2, 3, 8, 9, 24, _USER})
 _OF_SUBSCRIBE: Final = frozenset({_SUBSCRIPTION, _USER})
 _OF_UNSUBSCRIBE: Final = frozenset({_USER})
 _OF_DISCONNECT: Final = frozenset({17, 28, 31, _USER})
 
 _UNLIMITED: Final = 2**28 + 4
+MOST_FILTERS: Final = 100
 
 
 def connect(body: bytes) -> Connect:
@@ -212,6 +216,8 @@ def connect(body: bytes) -> Connect:
     told = read.properties(_OF_CONNECT) if version == V5 else {}
     if any(told.get(one) == 0 for one in _ONE_OR_MORE):
         raise MalformedError("a maximum of 0", PROTOCOL_ERROR)
+    if _METHOD in told:
+        raise MalformedError("an authentication method of its own", AUTH_METHOD)
     client_id = read.text()
     if will:
         if version == V5:
@@ -234,8 +240,9 @@ def subscribe(packet: Packet, version: int) -> Subscribe:
     mid = _mid(read)
     if version == V5:
         read.properties(_OF_SUBSCRIBE)
-    filters = []
+    filters: list[tuple[str, int]] = []
     while read.left:
+        _not_too_many(filters)
         name, options = read.text(), read.number(1)
         if options & 3 == 3 or (version == V311 and options > 2) or options & 0xC0:
             raise MalformedError("the options of a subscription are none")
@@ -251,8 +258,9 @@ def unsubscribe(packet: Packet, version: int) -> Unsubscribe:
     mid = _mid(read)
     if version == V5:
         read.properties(_OF_UNSUBSCRIBE)
-    filters = []
+    filters: list[str] = []
     while read.left:
+        _not_too_many(filters)
         filters.append(read.text())
     if not filters:
         raise MalformedError("an UNSUBSCRIBE without a filter", PROTOCOL_ERROR)
@@ -283,6 +291,11 @@ def _flagged(packet: Packet) -> _Reader:
     return _Reader(packet.body)
 
 
+def _not_too_many(filters: Sized) -> None:
+    if len(filters) >= MOST_FILTERS:
+        raise MalformedError(f"more than {MOST_FILTERS} filters in one packet", QUOTA)
+
+
 def _mid(read: _Reader) -> int:
     mid = read.number(2)
     if not mid:
@@ -311,7 +324,7 @@ def granted(*, largest: int, keepalive: int | None, client_id: str | None, ahead
     no wildcards, identifiers or shares in subscriptions, packets of ``largest`` bytes, ``ahead``
     messages unacknowledged."""
     found = struct.pack("!BI BH BB BB BI", 17, 0, 33, ahead, 36, 1, 37, 0, 39, largest)
-    found += bytes([41, 0, 42, 0])
+    found += bytes([40, 0, 41, 0, 42, 0])
     if keepalive is not None:
         found += struct.pack("!BH", 19, keepalive)
     if client_id is not None:
