@@ -74,7 +74,7 @@ class HttpSource:
     plain: bool = False
     max_body_mb: int = 4
     under_way_mb: int = 64
-    max_connections: int = 1000
+    max_connections: int = 500
     max_connections_per_address: int = 200
     rate_requests: int = 50
     rate_readings: int = 10_000
@@ -106,7 +106,7 @@ class ListenerSource:
     plain: bool = False
     max_message_kb: int = 1024
     under_way_mb: int = 64
-    max_connections: int = 1000
+    max_connections: int = 500
     max_connections_per_address: int = 200
     max_connections_per_gateway: int = 4
     window: int = 64

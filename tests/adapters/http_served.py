@@ -10,8 +10,10 @@ Known tokens are ``token-of-GATEWAY``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
+import select
 import socket
 import ssl
 import threading
@@ -114,7 +116,7 @@ class Served:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as ended:
+        except BaseException as ended:  # noqa: BLE001 - raised where the test stops it
             self._ended = ended
             self._up.set()
 
@@ -122,16 +124,14 @@ class Served:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         task = asyncio.create_task(self.source.run(self.intake))
         stopped = asyncio.create_task(self._stop.wait())
-        while not (self.source.port or task.done()):
+        while not (self.source.port or task.done()):  # noqa: ASYNC110 - set in another thread
             await asyncio.sleep(0.002)
         self._up.set()
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         task.cancel()
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await task
-        except asyncio.CancelledError:
-            pass
 
     def begin_stop(self) -> None:
         """Cancel the source, without waiting for its end."""
@@ -225,6 +225,10 @@ class Wire:
         while left := int(headers.get("content-length", 0)) - len(body):
             body += self.socket.recv(left)
         return Answer(int(lines[0].split()[1]), headers, body)
+
+    def readable(self, seconds: float) -> bool:
+        """Whether it says something, or has closed, within so many seconds."""
+        return bool(select.select([self.socket], [], [], seconds)[0])
 
     def closed(self) -> bytes:
         """Wait for the other side to close; what it said before."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -50,7 +49,7 @@ def test_a_header_that_drips_is_ended_however_often_it_drips() -> None:
         with contextlib.suppress(ConnectionError):
             for letter in "GET /healthz HTTP/1.1\r\n" + "x-slow: 1\r\n" * 1000:
                 wire.send(letter)
-                if _readable(wire, 0.02):
+                if wire.readable(0.02):
                     break
         assert b"408" in wire.closed()
         assert time.monotonic() - begun < 10
@@ -60,7 +59,7 @@ def test_a_body_that_drips_is_ended_without_a_word() -> None:
     with served(**SHORT) as (intake, one), Wire(one) as wire:
         wire.send(head(Content_Length=1 << 20))
         with contextlib.suppress(ConnectionError):
-            while not _readable(wire, 0.02):
+            while not wire.readable(0.02):
                 wire.send(b"[")
         assert wire.closed() == b""
         assert one.count("http_refused", limit="slow") == 1
@@ -69,10 +68,10 @@ def test_a_body_that_drips_is_ended_without_a_word() -> None:
 
 def test_a_body_as_slow_as_is_allowed_is_taken() -> None:
     body = message(row(serial=" " * 1000))
-    with served(head_timeout=0.2, slowest=100) as (intake, one), Wire(one) as wire:
+    with served(head_timeout=0.2, slowest=100) as (_, one), Wire(one) as wire:
         wire.send(head(Content_Length=len(body)))
         for at in range(0, len(body), 40):
-            assert not _readable(wire, 0.02)  # 2,000 bytes a second
+            assert not wire.readable(0.02)  # 2,000 bytes a second
             wire.send(body[at : at + 40])
         assert wire.answer().status == 422
 
@@ -94,7 +93,7 @@ def test_a_body_that_we_do_not_read_is_not_called_slow() -> None:
                 ),
             )
             sender.start()
-            assert not _readable(second, 1.0)  # five times what a slow body would be given
+            assert not second.readable(1.0)  # five times what a slow body would be given
             assert intake.count() == 6000, "there is room for one only"
             intake.release()
             assert first.answer().status == 200
@@ -128,7 +127,7 @@ def test_an_answer_that_nobody_fetches_frees_its_connection() -> None:
         "GET /" + "a" * 20_000 + " HTTP/1.1\r\n",
         "GET /healthz HTTP/1.1\r\nx: " + "a" * 20_000 + "\r\n",
         "GET /healthz HTTP/1.1\r\n" + "x: y\r\n" * 5_000,
-        "GET /healthz HTTP/1.1\r\nHost: x\r\n" + "x: y\r\n" * 40_000 + "\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: x\r\n" + "x: y\r\n" * 4_000 + "\r\n",
     ],
     ids=["line", "header", "headers", "whole"],
 )
@@ -143,7 +142,7 @@ def test_a_large_header_behind_a_request_is_refused_too() -> None:
     with served() as (_, one), Wire(one) as wire:
         with contextlib.suppress(ConnectionError):
             wire.send(
-                GOOD + b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"x: y\r\n" * 40_000 + b"\r\n"
+                GOOD + b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"x: y\r\n" * 4_000 + b"\r\n"
             )
         assert wire.answer().status == 200
         assert wire.answer().status == 431
@@ -184,12 +183,15 @@ def test_the_rest_of_an_unwanted_body_is_read_so_far_that_the_answer_arrives() -
             assert wire.answer().status == 413
             wire.send(GOOD)
             assert wire.answer().status == 200
-        with Wire(one) as wire:
+        with Wire(one) as wire:  # a large one: so much that the answer arrives
             wire.send(head(token="", Content_Length=1 << 30))
-            with contextlib.suppress(ConnectionError):
-                for _ in range(1 << 14):
-                    wire.send(b"[" * (1 << 16))
-            assert b" 401 " in wire.closed()
+            assert wire.answer().status == 401
+            for _ in range(3):
+                wire.send(b"[" * 50_000)
+                assert one.ask("GET", "/healthz").status == 200  # it has been read
+            assert wire.socket.recv(1) == b""
+            with pytest.raises(ConnectionError):
+                wire.send(b"[" * (64 << 20))
 
 
 # --- form ---------------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ def test_what_is_no_http_is_told_so(said: bytes) -> None:
         wire.send(said)
         answer = wire.answer()
         assert answer.status in {400, 404}
-        assert answer.json()["code"] and answer.json()["message"]
+        assert set(answer.json()) == {"code", "message", "reasons"}
 
 
 def test_chunks_that_break_off_and_chunks_that_are_none() -> None:
@@ -239,9 +241,9 @@ def test_a_request_that_ends_in_junk_is_served_and_the_junk_is_not() -> None:
 
 
 def test_requests_in_a_row_are_answered_in_their_order() -> None:
-    with served() as (intake, one), Wire(one) as wire:
-        asked = [message(row(time=T0 + n), id=n) for n in range(200)]
-        wire.send(b"".join(head(Content_Length=len(b)).encode() + b for b in asked[:40]))
+    with served() as (_, one), Wire(one) as wire:
+        asked = [message(row(time=T0 + n), id=n) for n in range(40)]
+        wire.send(b"".join(head(Content_Length=len(b)).encode() + b for b in asked))
         ids = [wire.answer().json()["id"] for _ in range(40)]
         assert ids == list(range(40))
 
@@ -296,7 +298,7 @@ def test_a_gateway_may_have_so_much_and_is_told_when_to_come_again() -> None:
             answers = [one.post(BODY) for _ in range(first)]
             assert {answer.status for answer in answers} == {200}
             while (answer := one.post(BODY)).status == 200:  # a request as a second passed
-                assert "requests" in str(rates) and rates.requests == 1
+                assert rates.requests == 1
             assert (answer.status, answer.json()["code"]) == (429, "too many requests")
             assert 1 <= int(answer.headers["retry-after"]) <= len(BODY)
             assert one.post(BODY, gateway="gw-mill").status == 200, "it is no matter of others"
@@ -315,12 +317,6 @@ def test_a_flood_is_refused_by_its_header_and_then_ever_later() -> None:
         assert one.count("http_requests", code="429") > 20
         assert intake.count() == 3 * one.count("http_requests", code="200") <= 6
         assert one.post(BODY, gateway="gw-mill").status == 200, "it is no matter of others"
-
-
-def _readable(wire: Wire, seconds: float) -> bool:
-    import select
-
-    return bool(select.select([wire.socket], [], [], seconds)[0])
 
 
 def _memory() -> int:

@@ -81,7 +81,7 @@ def test_its_questions_are_answered(served: Served) -> None:
         assert influx.ping()
         assert influx.version()
         assert influx.build() == "meterwatch"
-        with pytest.warns(DeprecationWarning):
+        with pytest.warns(DeprecationWarning, match="deprecated"):
             assert influx.health().status == "pass"
 
 
@@ -120,12 +120,14 @@ def test_its_batching_writer_does_not_send_a_refused_part_again(
     served: Served, intake: CollectingIntake
 ) -> None:
     errors: list[InfluxDBError] = []
-    with client(served.url) as influx:
-        with influx.write_api(
+    with (
+        client(served.url) as influx,
+        influx.write_api(
             EAGER, error_callback=lambda _batch, _data, error: errors.append(error)
-        ) as writer:
-            for n in range(40):
-                writer.write("any", record=point(n, "nobody" if n == 7 else "main-meter"))
+        ) as writer,
+    ):
+        for n in range(40):
+            writer.write("any", record=point(n, "nobody" if n == 7 else "main-meter"))
     assert intake.count() == 39
     assert [error.response.status for error in errors] == [400]
     assert len(intake.refusals()) == 1
@@ -135,9 +137,8 @@ def test_its_batching_writer_does_not_send_a_refused_part_again(
     ("token", "status"), [("nobody", 401), ("token-of-gw-gone", 403), ("token-of-gw-mill", 400)]
 )
 def test_it_shows_why_it_may_not_write(served: Served, token: str, status: int) -> None:
-    with client(served.url, token) as influx:
-        with pytest.raises(ApiException) as told:
-            influx.write_api(SYNCHRONOUS).write("any", record=point(1, "stack"))
+    with client(served.url, token) as influx, pytest.raises(ApiException) as told:
+        influx.write_api(SYNCHRONOUS).write("any", record=point(1, "stack"))
     assert told.value.status == status
     assert told.value.message
 
@@ -164,11 +165,16 @@ def test_nothing_is_lost_when_the_program_is_killed_under_its_batching_writer(
 
     def write() -> None:
         nonlocal written
-        with client(f"http://127.0.0.1:{port}", token, enable_gzip=True) as influx:
-            with influx.write_api(EAGER, error_callback=lambda *told: errors.append(told)) as api:
-                while not stop.wait(0.002):  # about so many a second as the test wants
-                    api.write("any", record=point(written, "meter-0", "energy.active.import"))
-                    written += 1
+        with (
+            client(f"http://127.0.0.1:{port}", token, enable_gzip=True) as influx,
+            influx.write_api(EAGER, error_callback=lambda *told: errors.append(told)) as api,
+        ):
+            while not stop.wait(0.002):  # about so many a second as the test wants
+                api.write("any", record=point(written, "meter-0", "energy.active.import"))
+                written += 1
+
+    def more_than(goal: int) -> None:
+        eventually(lambda: stored(fleet) >= goal or errors, "they are stored")
 
     writer = threading.Thread(target=write, daemon=True)
     try:
@@ -177,8 +183,7 @@ def test_nothing_is_lost_when_the_program_is_killed_under_its_batching_writer(
                 program.wait_for("source-up")
                 if not turn:
                     writer.start()
-                goal = stored(fleet) + 200
-                eventually(lambda: stored(fleet) >= goal or errors, "they are stored")
+                more_than(stored(fleet) + 200)
                 program.kill()
     finally:
         stop.set()

@@ -4,6 +4,7 @@ cost of none of the others."""
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import socket
 import ssl
@@ -11,7 +12,7 @@ import struct
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import paho.mqtt.client as paho
 import pytest
@@ -77,7 +78,7 @@ class Paho:
     def publish(self, body: bytes, name: str = "") -> paho.MQTTMessageInfo:
         return self.client.publish(name or topic(), body, 1)
 
-    def __enter__(self) -> Paho:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,12 +105,15 @@ def test_a_message_is_acknowledged_after_the_sync_and_not_before(version: int) -
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_gateway_that_listens_is_told_what_became_of_each_message(version: int) -> None:
-    with CollectingIntake() as intake, ServedListener(intake) as served:
-        with Paho(served, version) as gateway:
-            assert gateway.subscribe(REPLIES) == [0]
-            gateway.publish(message(row(), row("nobody"), id="a-1"))
-            gateway.publish(b"{")
-            eventually(lambda: len(gateway.replies) == 2 and len(gateway.acked) == 2, "told")
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake) as served,
+        Paho(served, version) as gateway,
+    ):
+        assert gateway.subscribe(REPLIES) == [0]
+        gateway.publish(message(row(), row("nobody"), id="a-1"))
+        gateway.publish(b"{")
+        eventually(lambda: len(gateway.replies) == 2 and len(gateway.acked) == 2, "told")
     good, bad = gateway.replies
     assert (good["id"], good["stored"]) == ("a-1", 3)
     assert good["refused"][0]["reason"] == Reason.UNKNOWN_DEVICE
@@ -202,8 +206,9 @@ def test_who_is_refused_again_and_again_is_told_late() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [topic("gw-mill"), "meterwatch/v1/gw-print/status", "", "x/" * 3000, "v1/gw-print/reading\0"]
-)  # fmt: skip
+    "name",
+    [topic("gw-mill"), "meterwatch/v1/gw-print/status", "", "x/" * 3000, "v1/gw-print/reading\0"],
+)
 def test_nobody_publishes_for_another_and_what_tries_is_kept(name: str) -> None:
     with CollectingIntake() as intake, ServedListener(intake) as served, Raw(served) as raw:
         raw.connect(version=5)
@@ -221,33 +226,39 @@ def test_nobody_publishes_for_another_and_what_tries_is_kept(name: str) -> None:
 
 def test_qos_0_and_gzip_and_what_is_too_large() -> None:
     settings = {"max_message": 300_000}
-    with CollectingIntake() as intake, ServedListener(intake, settings=settings) as served:
-        with Raw(served) as raw:
-            raw.connect(version=5)
-            raw.publish(BODY, qos=0, version=5)
-            raw.publish(gzip.compress(message(row(time=T0 + 1))), 2, version=5)
-            assert raw.packet() == (4, b"\0\2")
-            assert intake.count() == 6
-            assert served.count("listener_messages", qos="0") == 1
-            raw.publish(b"[" * 400_000, 3, version=5)
-            kind, body = raw.packet()
-            assert (kind, body[:3]) == (4, b"\0\3" + bytes([packets.REFUSED]))
-            assert intake.refusals()[0].reason == Reason.TOO_LARGE
-            raw.publish(gzip.compress(b" " * (5 << 20)), 4, version=5)
-            assert raw.packet()[1][:2] == b"\0\4"
-            assert served.source.under_way == 0
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake, settings=settings) as served,
+        Raw(served) as raw,
+    ):
+        raw.connect(version=5)
+        raw.publish(BODY, qos=0, version=5)
+        raw.publish(gzip.compress(message(row(time=T0 + 1))), 2, version=5)
+        assert raw.packet() == (4, b"\0\2")
+        assert intake.count() == 6
+        assert served.count("listener_messages", qos="0") == 1
+        raw.publish(b"[" * 400_000, 3, version=5)
+        kind, body = raw.packet()
+        assert (kind, body[:3]) == (4, b"\0\3" + bytes([packets.REFUSED]))
+        assert intake.refusals()[0].reason == Reason.TOO_LARGE
+        raw.publish(gzip.compress(b" " * (5 << 20)), 4, version=5)
+        assert raw.packet()[1][:2] == b"\0\4"
+        assert served.source.under_way == 0
 
 
 def test_acknowledgements_come_in_the_order_of_the_messages() -> None:
-    with CollectingIntake(held=True) as intake, ServedListener(intake) as served:
-        with Raw(served) as raw:
-            raw.connect()
-            for mid in (7, 3, 9, 1, 8):
-                raw.publish(b"{" if mid % 3 == 0 else message(row(time=T0 + mid)), mid)
-            intake.wait_until(lambda i: i.unsynced() == 9 and len(i.refusals()) == 2)
-            assert raw.silent()
-            intake.release()
-            assert [raw.packet()[1][1] for _ in range(5)] == [7, 3, 9, 1, 8]
+    with (
+        CollectingIntake(held=True) as intake,
+        ServedListener(intake) as served,
+        Raw(served) as raw,
+    ):
+        raw.connect()
+        for mid in (7, 3, 9, 1, 8):
+            raw.publish(b"{" if mid % 3 == 0 else message(row(time=T0 + mid)), mid)
+        intake.wait_until(lambda i: i.unsynced() == 9 and len(i.refusals()) == 2)
+        assert raw.silent()
+        intake.release()
+        assert [raw.packet()[1][1] for _ in range(5)] == [7, 3, 9, 1, 8]
 
 
 def test_only_so_many_wait_and_the_rest_is_not_read() -> None:
@@ -290,29 +301,36 @@ def test_who_sends_more_than_its_share_is_slowed_down_and_nobody_else() -> None:
 
 def test_connections_of_one_gateway_share_its_share() -> None:
     settings = {"rates": Rates(requests=5, readings=1e6, size=1e9, burst=1.0)}
-    with CollectingIntake() as intake, ServedListener(intake, settings=settings) as served:
-        with Raw(served) as one, Raw(served) as two:
-            one.connect(client="1")
-            two.connect(client="2")
-            for mid in range(1, 7):
-                one.publish(message(row(time=T0 + mid)), mid)
-            for mid in range(1, 7):
-                assert one.packet()[1] == bytes([0, mid])
-            two.publish(BODY)
-            eventually(
-                lambda: served.count("listener_refused", limit="paused-requests") > 1, "both wait"
-            )
-            assert two.packet() == (4, b"\0\1")
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake, settings=settings) as served,
+        Raw(served) as one,
+        Raw(served) as two,
+    ):
+        one.connect(client="1")
+        two.connect(client="2")
+        for mid in range(1, 7):
+            one.publish(message(row(time=T0 + mid)), mid)
+        for mid in range(1, 7):
+            assert one.packet()[1] == bytes([0, mid])
+        two.publish(BODY)
+        eventually(
+            lambda: served.count("listener_refused", limit="paused-requests") > 1, "both wait"
+        )
+        assert two.packet() == (4, b"\0\1")
 
 
 def test_packets_that_are_no_messages_count_too() -> None:
     settings = {"rates": Rates(requests=5, readings=1e6, size=1e9, burst=1.0)}
-    with CollectingIntake() as intake, ServedListener(intake, settings=settings) as served:
-        with Raw(served) as raw:
-            raw.connect()
-            raw.send(b"\xc0\0" * 8)
-            assert [raw.packet() for _ in range(8)] == [(13, b"")] * 8
-            assert served.count("listener_refused", limit="paused-requests") > 0
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake, settings=settings) as served,
+        Raw(served) as raw,
+    ):
+        raw.connect()
+        raw.send(b"\xc0\0" * 8)
+        assert [raw.packet() for _ in range(8)] == [(13, b"")] * 8
+        assert served.count("listener_refused", limit="paused-requests") > 0
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -333,33 +351,44 @@ def test_what_is_no_mqtt_ends_the_connection_with_the_reason(version: int) -> No
 
 
 def test_a_second_connection_with_a_client_id_takes_over_and_a_session_never_lasts() -> None:
-    with CollectingIntake(held=True) as intake, ServedListener(intake) as served:
-        with Raw(served) as first, Raw(served) as second, Raw(served) as stranger:
-            assert first.connect(version=5, clean=False)[:2] == b"\0\0"
-            first.publish(BODY, 1, version=5)
-            intake.wait_until(lambda i: i.unsynced() == 3)
-            assert stranger.connect("gw-mill")[:2] == b"\0\0"  # another gateway's "c"
-            assert second.connect(version=5, clean=False)[:2] == b"\0\0"  # no session present
-            kind, body = first.packet()
-            assert (kind, body[0]) == (14, packets.TAKEN_OVER)
-            assert first.closed() == b""
-            intake.release()
-            second.publish(BODY, 1, version=5)
-            assert second.packet() == (4, b"\0\1")
-            stranger.send(b"\xc0\0")
-            assert stranger.packet() == (13, b"")
+    with (
+        CollectingIntake(held=True) as intake,
+        ServedListener(intake) as served,
+        Raw(served) as first,
+        Raw(served) as second,
+        Raw(served) as stranger,
+    ):
+        assert first.connect(version=5, clean=False)[:2] == b"\0\0"
+        first.publish(BODY, 1, version=5)
+        intake.wait_until(lambda i: i.unsynced() == 3)
+        assert stranger.connect("gw-mill")[:2] == b"\0\0"  # another gateway's "c"
+        assert second.connect(version=5, clean=False)[:2] == b"\0\0"  # no session present
+        kind, body = first.packet()
+        assert (kind, body[0]) == (14, packets.TAKEN_OVER)
+        assert first.closed() == b""
+        intake.release()
+        second.publish(BODY, 1, version=5)
+        assert second.packet() == (4, b"\0\1")
+        stranger.send(b"\xc0\0")
+        assert stranger.packet() == (13, b"")
 
 
 def test_a_gateway_has_only_so_many_connections() -> None:
     settings = {"per_gateway": 2}
-    with CollectingIntake() as intake, ServedListener(intake, settings=settings) as served:
-        with Raw(served) as one, Raw(served) as two, Raw(served) as three, Raw(served) as again:
-            one.connect(client="1")
-            two.connect(client="2")
-            assert three.connect(client="3", version=5)[1] == packets.QUOTA
-            one.send(packet(0xE0, b""))
-            assert one.closed() == b""
-            assert again.connect(client="3")[1] == 0
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake, settings=settings) as served,
+        Raw(served) as one,
+        Raw(served) as two,
+        Raw(served) as three,
+        Raw(served) as again,
+    ):
+        one.connect(client="1")
+        two.connect(client="2")
+        assert three.connect(client="3", version=5)[1] == packets.QUOTA
+        one.send(packet(0xE0, b""))
+        assert one.closed() == b""
+        assert again.connect(client="3")[1] == 0
 
 
 def test_who_says_nothing_or_too_slowly_is_shown_out() -> None:
@@ -383,28 +412,41 @@ def test_so_many_from_one_address_and_so_many_at_all() -> None:
         ({"per_address": 2}, "per-address"),
         ({"connections": 2}, "connections"),
     ):
-        with CollectingIntake() as intake, ServedListener(intake, settings=settings) as served:
-            with Raw(served) as one, Raw(served) as two, Raw(served) as three:
-                one.connect(client="1")
-                two.connect(client="2")
-                assert three.closed() == b""
-                assert served.count("listener_refused", limit=limit) == 1
+        with (
+            CollectingIntake() as intake,
+            ServedListener(intake, settings=settings) as served,
+            Raw(served) as one,
+            Raw(served) as two,
+            Raw(served) as three,
+        ):
+            one.connect(client="1")
+            two.connect(client="2")
+            assert three.closed() == b""
+            assert served.count("listener_refused", limit=limit) == 1
+
+
+def _publish_for_ever(raw: Raw, body: bytes) -> None:
+    for mid in itertools.cycle(range(1, 60_000)):
+        raw.publish(body, mid)
 
 
 def test_a_client_that_never_reads_costs_itself_only() -> None:
     settings = {"rates": Rates(requests=1e6, readings=1e9, size=1e9, burst=10)}
-    with CollectingIntake() as intake, ServedListener(intake, settings=settings) as served:
-        with Raw(served, receive=4096) as deaf, Raw(served) as other:
-            deaf.connect()
-            deaf.send(subscribe(REPLIES))
-            body = message(*[row(f"nobody-{n}") for n in range(40)])
-            deaf.socket.settimeout(0.5)
-            with pytest.raises((TimeoutError, ConnectionError)):
-                for mid in range(1, 60_000):
-                    deaf.publish(body, mid)
-            other.connect("gw-mill")
-            other.publish(BODY)
-            assert other.packet() == (4, b"\0\1")
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake, settings=settings) as served,
+        Raw(served, receive=4096) as deaf,
+        Raw(served) as other,
+    ):
+        deaf.connect()
+        deaf.send(subscribe(REPLIES))
+        body = message(*[row(f"nobody-{n}") for n in range(40)])
+        deaf.socket.settimeout(0.5)
+        with pytest.raises((TimeoutError, ConnectionError)):
+            _publish_for_ever(deaf, body)
+        other.connect("gw-mill")
+        other.publish(BODY)
+        assert other.packet() == (4, b"\0\1")
 
 
 def test_while_the_disk_is_full_nothing_is_acknowledged_and_nothing_is_lost() -> None:
@@ -433,34 +475,42 @@ def test_late_data_waits_for_the_disk_and_keeps_its_place() -> None:
 
 
 def test_at_the_end_what_is_under_way_is_acknowledged() -> None:
-    with CollectingIntake(held=True) as intake, ServedListener(intake) as served:
-        with Raw(served) as raw, Raw(served) as idle:
-            raw.connect(version=5, client="1")
-            idle.connect(version=5, client="2")
-            raw.publish(BODY, 1, version=5)
-            intake.wait_until(lambda i: i.unsynced() == 3)
-            served.begin_stop()
-            assert idle.packet()[1][0] == packets.SHUTTING_DOWN
-            assert raw.silent()
-            intake.release()
-            assert raw.packet() == (4, b"\0\1")
-            assert raw.packet()[1][0] == packets.SHUTTING_DOWN
-            raw.socket.close()
-            idle.socket.close()
-            served.stop()
+    with (
+        CollectingIntake(held=True) as intake,
+        ServedListener(intake) as served,
+        Raw(served) as raw,
+        Raw(served) as idle,
+    ):
+        raw.connect(version=5, client="1")
+        idle.connect(version=5, client="2")
+        raw.publish(BODY, 1, version=5)
+        intake.wait_until(lambda i: i.unsynced() == 3)
+        served.begin_stop()
+        assert idle.packet()[1][0] == packets.SHUTTING_DOWN
+        assert raw.silent()
+        intake.release()
+        assert raw.packet() == (4, b"\0\1")
+        assert raw.packet()[1][0] == packets.SHUTTING_DOWN
+        raw.socket.close()
+        idle.socket.close()
+        served.stop()
 
 
 def test_a_token_that_is_taken_away_ends_the_session() -> None:
     settings = {"head_timeout": 0.2}
-    with CollectingIntake() as intake, ServedListener(intake, settings=settings) as served:
-        with Raw(served) as raw, Raw(served) as other:
-            raw.connect(version=5)
-            other.connect("gw-mill", version=5)
-            del served.tokens.known["token-of-gw-print"]
-            kind, body = raw.packet()
-            assert (kind, body[0]) == (14, packets.NOT_AUTHORIZED)
-            other.send(b"\xc0\0")
-            assert other.packet() == (13, b"")
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake, settings=settings) as served,
+        Raw(served) as raw,
+        Raw(served) as other,
+    ):
+        raw.connect(version=5)
+        other.connect("gw-mill", version=5)
+        del served.tokens.known["token-of-gw-print"]
+        kind, body = raw.packet()
+        assert (kind, body[0]) == (14, packets.NOT_AUTHORIZED)
+        other.send(b"\xc0\0")
+        assert other.packet() == (13, b"")
 
 
 def test_tls_and_what_a_certificate_proves(tmp_path: Path) -> None:

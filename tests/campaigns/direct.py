@@ -2,8 +2,8 @@
 stored, once.
 
 No broker keeps anything here: a PUBACK is the program's own word, and a sender forgets a message
-with it. Each gateway sends over its own connection; the program is killed again and again while they send,
-each time after some more acknowledgements, and started anew on the same port.
+with it. Each gateway sends over its own connection; the program is killed again and again while
+they send, each time after some more acknowledgements, and started anew on the same port.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns.sending import Sender
 from tests.campaigns.direct import write_direct_fleet
+from tests.campaigns.sending import Sender
 from tests.campaigns.traffic import GATEWAYS, Sent, Traffic, write_fleet
 from tests.programs import RunningProgram, eventually
 from tests.servers import Mosquitto, free_port

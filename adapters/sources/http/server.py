@@ -12,8 +12,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from adapters.sources.http.answers import Answer, fault
-from adapters.sources.http.app import Service
 from adapters.sources.http.protocol import Connection, Phase
+from adapters.sources.http.taking import Service
 from adapters.sources.inlet.certificates import Certificates
 from adapters.sources.inlet.door import Door
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 
-from adapters.sources.http.app import Service, application
+from adapters.sources.http.app import application
 from adapters.sources.http.report import Report
 from adapters.sources.http.server import Server
 from adapters.sources.http.settings import HttpSettings
+from adapters.sources.http.taking import Service
 from adapters.sources.inlet.desk import Desk
 from adapters.sources.inlet.source import InletSource
 from adapters.sources.payload import PayloadDecoder

@@ -30,7 +30,8 @@ class ListenSettings:
     """What of that CA was revoked."""
     in_flight: int = 64 * MIB
     """Bytes of all bodies from their first byte until they are synced."""
-    connections: int = 1000
+    connections: int = 500
+    """Each is a file descriptor of the program."""
     per_address: int = 200
     rates: Rates = RATES
     head_timeout: float = 10.0

@@ -180,9 +180,10 @@ class InletSource:
         await asyncio.Event().wait()
 
     async def _watch(self) -> None:
-        """Take over renewed certificates."""
+        """Take over renewed certificates; tell how much is under way."""
         while True:
             await asyncio.sleep(self._listening.watch)
+            self._said.under_way(self._room.used)
             try:
                 if not self._certificates.look():
                     continue

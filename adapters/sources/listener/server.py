@@ -73,7 +73,6 @@ class Server:
                 peer.look(now)
                 self._known(peer)
             self.report.connections(self.connections)
-            self.report.under_way(self.room.used + self.held)
             await asyncio.sleep(min(1.0, shortest / _SWEEPS))
 
     def stop_listening(self) -> None:
