@@ -215,7 +215,7 @@ def _measure(
             "answered_ms_p50": percentile(acked, 50),
             "answered_ms_p99": percentile(acked, 99),
         }
-    found["others_lost"] = told["sent"] - len(waits)
+    found["others_not_stored"] = told["sent"] - len(waits)
     found["others_unanswered"] = told["unanswered"]
     for name in ours:
         found[f"{name}_cores_before"] = round(spent[name] / BEFORE_S, 3)
