@@ -1,10 +1,8 @@
-"""One connection: who it is, what it publishes, what it is told.
+"""One connection: who it is, what it says, and when it is over.
 
-Promises: PUBACK is sent after the journal has synced what the message brought, or the reason of its
-refusal, in the order of the messages (MQTT 5.0, 4.6), and a reply with it if the client subscribed
-to its reply topic. A client that sends more than its share is not read for so long; TCP carries
-that back to it, nothing is lost, and nobody else waits. While the disk is too full nothing is
-acknowledged, and it is tried again.
+Promises: a client that sends more than its share is not read for so long; TCP carries that back to
+it, nothing is lost, and nobody else waits. Before CONNECT little is held and not for long. The end
+is told where MQTT has words for it, and what was said last reaches the other side.
 
 A session lasts as long as its connection. What was not acknowledged, the client has still.
 """
@@ -12,40 +10,22 @@ A session lasts as long as its connection. What was not acknowledged, the client
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-from adapters.sources.inlet.desk import GZIP_GAIN, Outcome
-from adapters.sources.inlet.limits import Share
 from adapters.sources.listener.dialogue import Dialogue, Goodbye, Ping, Said
+from adapters.sources.listener.mail import GO, Mail, Session
 from adapters.sources.mqttwire import packets
 from adapters.sources.mqttwire.frames import Publish
 from adapters.sources.mqttwire.packets import Connect, MalformedError, Subscribe, Unsubscribe
-from adapters.sources.payload import Receipt, answer
-from adapters.sources.payload.unpack import GZIP, MOST_BYTES
-from collector.model import Reason
 
 if TYPE_CHECKING:
     from adapters.sources.listener.server import Server
 
 LINGER_BYTES: Final = 256 << 10
 LINGER_SECONDS: Final = 2.0
-_AGAIN_S: Final = 0.5
-_ROOM_S: Final = 0.05
+STUCK_SECONDS: Final = 10.0
 _MOST_UNSENT: Final = 256 << 10
-_NEW_ID: Final = "meterwatch-{}"
-
-
-@dataclass(slots=True, eq=False)
-class _Owed:
-    """A message that is not answered yet. ``size``: what it takes of the room."""
-
-    message: Publish
-    size: int
-    wrong: str
-    receipt: Receipt | None = None
+_NO_SUBSCRIPTION: Final = 0x11
 
 
 class Peer(asyncio.Protocol):
@@ -60,18 +40,19 @@ class Peer(asyncio.Protocol):
         self._server, self._settings = server, server.settings
         self._loop = asyncio.get_running_loop()
         self._dialogue = Dialogue(server.settings.max_head, server.settings.max_message)
-        self._share: Share | None = None
-        self._owed: deque[_Owed] = deque()
-        self._waiting: _Owed | None = None
+        self._mail: Mail | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._answering = self._deaf = self._stuck = self._replies = self._reasons = False
-        self._paused = False
-        self._largest = 0
-        self._topic = b""
+        self._replies = self._paused = self._stuck = False
+        self._deaf = False
+        """Nothing more is heard or said."""
         self._silence = server.settings.silence
-        self._since = self._heard = self._loop.time()
+        self._since = self._heard = self._slow_since = self._loop.time()
         self._came = self._came_then = self._held = 0
-        self._slow_since = self._since
+
+    @property
+    def owes(self) -> int:
+        """Messages that are not answered."""
+        return len(self._mail) if self._mail is not None else 0
 
     # --- asyncio's ----------------------------------------------------------------------------
 
@@ -102,12 +83,11 @@ class Peer(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._hold(0)
-        if self._waiting is not None and self._share is not None:
-            self._share.leave(self._waiting.size)
-            self._waiting = None
+        if self._mail is not None:
+            self._mail.drop()
         self._server.gone(self)
 
-    # --- what it says -------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------
 
     def _go(self) -> None:
         """Take what was read, as far as it may."""
@@ -129,21 +109,14 @@ class Peer(asyncio.Protocol):
 
     def _may(self) -> bool:
         """Whether to go on; else it is not read until something calls ``_go`` again."""
-        wait = -1.0
-        if self._share is not None:
-            if self._waiting is not None and not self._submit(self._waiting):
-                wait = _ROOM_S
-            elif self._server.stopping or self._stuck or len(self._owed) >= self._settings.window:
-                wait = 0.0
-            elif (denied := self._share.over(self._loop.time())) is not None:
-                wait = denied.wait
-                self._server.report.paused(denied.limit, self.gateway)
-            elif self._server.desk.full():
-                wait = _AGAIN_S
-        self._read(wait < 0)
+        wait = GO
+        if self._mail is not None:
+            closed = self._server.stopping or self._stuck
+            wait = 0.0 if closed else self._mail.wait()
+        self._read(wait == GO)
         if wait > 0:
             self._timer = self._loop.call_later(wait, self._go)
-        return wait < 0
+        return wait == GO
 
     def _read(self, wanted: bool) -> None:
         if wanted == self._paused and not self.transport.is_closing():
@@ -164,188 +137,97 @@ class Peer(asyncio.Protocol):
             self._server.report.refused("room", self.gateway or self.address, told)
             self.end(packets.QUOTA, told)
 
-    def _hear(self, said: Said) -> None:
-        if isinstance(said, Publish):
-            self._message(said)
-        elif isinstance(said, Connect):
-            self._connect(said)
-        else:
-            self._aside(said)
+    # --- what it says -------------------------------------------------------------------------
 
-    def _aside(self, said: Ping | Goodbye | Subscribe | Unsubscribe) -> None:
-        """What is no message counts as one all the same."""
-        assert self._share is not None
-        self._share.enter(0)
-        self._share.leave(0)
+    def _hear(self, said: Said) -> None:
+        if isinstance(said, Connect):
+            self._connect(said)
+            return
+        mail = self._mail
+        assert mail is not None  # CONNECT comes first, and a refused one is the last
+        if isinstance(said, Publish):
+            mail.put(said)
+        else:  # what is no message counts as one all the same
+            mail.share.enter(0)
+            mail.share.leave(0)
+            self._aside(said, mail.session)
+
+    def _aside(self, said: Ping | Goodbye | Subscribe | Unsubscribe, session: Session) -> None:
         if isinstance(said, Ping):
             self.transport.write(packets.PINGRESP)
         elif isinstance(said, Goodbye):
             self._hang_up()
         elif isinstance(said, Subscribe):
-            codes = [self._subscribed(name) for name, _ in said.filters]
-            self.transport.write(packets.suback(self._dialogue.version, said.mid, codes))
+            codes = [self._subscribed(name, session) for name, _ in said.filters]
+            self.transport.write(packets.suback(session.version, said.mid, codes))
         else:
-            codes = [0 if name == self.reply_topic else 0x11 for name in said.filters]
+            codes = [0 if name == session.replies else _NO_SUBSCRIPTION for name in said.filters]
             self._replies = self._replies and 0 not in codes
-            self.transport.write(packets.unsuback(self._dialogue.version, said.mid, codes))
+            self.transport.write(packets.unsuback(session.version, said.mid, codes))
 
-    def _connect(self, said: Connect) -> None:
-        """Let it in, or say why not."""
-        version, settings = said.version, self._settings
-        self._largest, self._reasons = said.largest, said.reasons
-        code, why, who, told = self._server.admit(said, self.gateway, self.address)
-        if code:
-            self._server.report.refused(why, who, told)
-            if self._server.is_often(self.address):
-                self._server.report.late()
-                self._deaf = True
-                self._since = self._loop.time()
-                self.transport.pause_reading()
-                self._loop.call_later(settings.hesitation, self._refuse, version, code, told)
-            else:
-                self._refuse(version, code, told)
-            return
-        self.gateway, self.client_id = who, said.client_id
-        self.token = (said.password or b"").decode(errors="replace")
-        properties, assigned = b"", None
-        if not said.client_id:
-            assigned = self.client_id = _NEW_ID.format(self._server.number())
-        self._silence = min(settings.silence, 1.5 * said.keepalive or settings.silence)
-        if version == packets.V5:
-            longest = int(min(settings.silence / 1.5, 65535))
-            properties = packets.granted(
-                largest=settings.max_message,
-                keepalive=longest if not 0 < said.keepalive <= longest else None,
-                client_id=assigned,
-                ahead=settings.window,
-            )
-        self._share = self._server.share(self.gateway)
-        self._server.begin(self)
-        self.in_session = True
-        self.transport.write(packets.connack(version, packets.SUCCESS, properties=properties))
-
-    def _refuse(self, version: int, code: int, told: str) -> None:
-        if self.transport.is_closing():
-            return
-        self.transport.write(packets.connack(version, code, reason=told, largest=self._largest))
-        self._hang_up()
-
-    @property
-    def own_topic(self) -> str:
-        return f"meterwatch/v1/{self.gateway}/readings"
-
-    @property
-    def reply_topic(self) -> str:
-        return f"meterwatch/v1/{self.gateway}/replies"
-
-    def _subscribed(self, name: str) -> int:
+    def _subscribed(self, name: str, session: Session) -> int:
         """QoS granted for a filter, or why none is."""
-        if name != self.reply_topic:
-            told = f"filter {name!r:.120}: there is only {self.reply_topic}"
+        if name != session.replies:
+            told = f"filter {name!r:.120}: there is only {session.replies}"
             self._server.report.refused("filter", self.gateway, told)
             return packets.NOT_AUTHORIZED
         self._replies = True
         return 0
 
-    # --- messages -----------------------------------------------------------------------------
+    def _connect(self, said: Connect) -> None:
+        """Let it in, or say why not."""
+        server = self._server
+        code, why, who, told = server.admit(said, self.gateway, self.address)
+        if code:
+            server.report.refused(why, who, told)
+            if server.is_often(self.address):
+                server.report.late()
+                self._deaf = True
+                self._since = self._loop.time()
+                self.transport.pause_reading()
+                self._loop.call_later(self._settings.hesitation, self._refuse, said, code, told)
+            else:
+                self._refuse(said, code, told)
+            return
+        self.gateway, self.client_id = who, said.client_id or server.new_id()
+        self.token = (said.password or b"").decode(errors="replace")
+        self._mail = server.mail(Session(who, said.version, said.largest, said.reasons), self._due)
+        server.begin(self)
+        self.in_session = True
+        self.transport.write(packets.connack(said.version, 0, properties=self._granted(said)))
 
-    def _message(self, message: Publish) -> None:
-        assert self._share is not None
-        self._server.report.message(1 if message.mid else 0)
-        payload = message.payload
-        size = len(payload)
-        if payload[:2] == GZIP:
-            size = min(MOST_BYTES, size * GZIP_GAIN)
-        one = _Owed(message, size, self._wrong(message.topic))
-        self._share.enter(size)
-        self._share.used(size=message.size)
-        self._owed.append(one)
-        self._waiting = one
-        self._submit(one)
-
-    def _wrong(self, topic: bytes) -> str:
-        """Why a message on this topic is not looked at; empty for a gateway's own."""
-        if topic == self._topic and topic:
-            return ""
-        parts = topic.split(b"/")
-        own = self.gateway.encode()
-        if len(parts) >= 3 and parts[-3:] == [b"v1", own, b"readings"]:
-            self._topic = topic
-            return ""
-        told = topic.decode(errors="replace")
-        return f"topic {told!r:.120}: {self.gateway} publishes to {self.own_topic}"
-
-    def _submit(self, one: _Owed) -> bool:
-        """Hand it over, if there is room."""
-        if not self._server.room.take_now(one.size):
-            return False
-        self._waiting = None
-        self._bring(one)
-        return True
-
-    def _bring(self, one: _Owed) -> None:
-        message = one.message
-        outcome = self._server.desk.bring(
-            ("", ""),
-            self.own_topic,
-            message.payload,
-            gzip=message.payload[:2] == GZIP,
-            excess=message.size if message.cut else 0,
-            wrong=one.wrong,
+    def _granted(self, said: Connect) -> bytes:
+        """How long it may be silent, and what of this and all else it is told (MQTT 5)."""
+        settings = self._settings
+        self._silence = min(settings.silence, 1.5 * said.keepalive or settings.silence)
+        longest = int(min(settings.silence / 1.5, 65535))
+        return packets.granted(
+            largest=settings.max_message,
+            keepalive=longest if not 0 < said.keepalive <= longest else None,
+            client_id=None if said.client_id else self.client_id,
+            ahead=settings.window,
         )
-        outcome.add_done_callback(partial(self._settled, one))
 
-    def _settled(self, one: _Owed, outcome: asyncio.Future[Outcome]) -> None:
-        """The journal has it, or the disk is too full for it."""
-        if outcome.cancelled():
-            return
-        assert self._share is not None
-        receipt = outcome.result()
-        if receipt is None and not (self._deaf or self._server.stopping):
-            self._loop.call_later(_AGAIN_S, self._bring, one)
-            return
-        self._server.room.give(one.size)
-        self._share.leave(one.size)
-        if receipt is None:  # it has the message still
-            self.end(packets.SHUTTING_DOWN, "meterwatch is shutting down")
-            return
-        self._share.used(readings=receipt.stored + sum([part.count for part in receipt.refused]))
-        one.receipt = receipt
-        if not self._answering:
-            self._answering = True
-            self._loop.call_soon(self._answer)
+    def _refuse(self, said: Connect, code: int, told: str) -> None:
+        if not self.transport.is_closing():
+            packet = packets.connack(said.version, code, reason=told, largest=said.largest)
+            self.transport.write(packet)
+            self._hang_up()
 
-    def _answer(self) -> None:
-        """What is due, in the order of the messages."""
-        self._answering = False
-        out = bytearray()
-        version = self._dialogue.version
-        while self._owed and (receipt := self._owed[0].receipt) is not None:
-            one = self._owed.popleft()
-            if self._replies:
-                out += self._reply(receipt)
-            if one.message.mid:
-                code, told = _code(one, receipt)
-                told = told if self._reasons else ""
-                out += packets.puback(version, one.message.mid, code, told, self._largest)
+    def _due(self) -> None:
+        """Answers are, or there is room for the next message."""
+        if self._mail is None:
+            return
+        told = self.transport.get_write_buffer_size() < _MOST_UNSENT
+        if self._replies and not told:
+            self._server.report.no_reply()
+        out = self._mail.answers(replies=self._replies and told)
         if out and not self._deaf:
             self.transport.write(out)
-        if self._server.stopping and not self._owed:
+        if self._server.stopping and not self._mail:
             self.end(packets.SHUTTING_DOWN, "meterwatch is shutting down")
         else:
             self._go()
-
-    def _reply(self, receipt: Receipt) -> bytes:
-        packet = packets.publish(self._dialogue.version, self.reply_topic, answer(receipt))
-        if len(packet) > self._largest or self.transport.get_write_buffer_size() > _MOST_UNSENT:
-            self._server.report.no_reply()
-            return b""
-        return packet
-
-    @property
-    def owes(self) -> int:
-        """Messages that are not answered."""
-        return len(self._owed)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -354,8 +236,9 @@ class Peer(asyncio.Protocol):
         if self._deaf:
             return
         version = self._dialogue.version
-        if self.in_session:
-            self.transport.write(packets.disconnected(version, code, told, self._largest))
+        if self._mail is not None:
+            largest = self._mail.session.largest
+            self.transport.write(packets.disconnected(version, code, told, largest))
         elif version or code == packets.UNSUPPORTED_VERSION:
             self.transport.write(packets.connack(version or packets.V311, code))
         self._hang_up()
@@ -366,6 +249,8 @@ class Peer(asyncio.Protocol):
         self._server.over(self)
         self._since, self._came = self._loop.time(), 0
         self._hold(0)
+        if self._mail is not None:
+            self._mail.drop()
         if self.transport.is_closing():
             return
         self._paused = False
@@ -382,7 +267,7 @@ class Peer(asyncio.Protocol):
         """End it if it is overdue."""
         settings = self._settings
         if self._deaf or self._stuck or self.transport.is_closing():
-            if now - self._since >= LINGER_SECONDS * (1 if self._deaf else 5):
+            if now - self._since >= (LINGER_SECONDS if self._deaf else STUCK_SECONDS):
                 self.transport.abort()
         elif not self.in_session:
             if now - self._since >= settings.head_timeout:
@@ -391,8 +276,7 @@ class Peer(asyncio.Protocol):
         elif self._paused:
             self._heard = now
         elif now - self._heard >= self._silence:
-            told = "nothing came for one and a half times the keepalive"
-            self.end(packets.KEEP_ALIVE, told)
+            self.end(packets.KEEP_ALIVE, "nothing came for one and a half times the keepalive")
         elif not self._held:
             self._slow_since, self._came_then = now, self._came
         elif (span := now - self._slow_since) >= settings.head_timeout:
@@ -401,15 +285,3 @@ class Peer(asyncio.Protocol):
                 self._server.report.refused("slow", self.gateway, told)
                 self.end(packets.QUOTA, told)
             self._slow_since, self._came_then = now, self._came
-
-
-def _code(one: _Owed, receipt: Receipt) -> tuple[int, str]:
-    """A reason code of PUBACK (MQTT 5.0, 3.4.2.1), and its words: a refusal is one only where
-    nothing of the message was stored."""
-    if receipt.stored or not receipt.refused:
-        return packets.SUCCESS, ""
-    first = receipt.refused[0]
-    told = f"{first.reason}: {first.detail}"
-    if one.wrong:
-        return packets.BAD_TOPIC, told
-    return packets.BAD_PAYLOAD if first.reason == Reason.PAYLOAD else packets.REFUSED, told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import count
 from typing import Final
 
@@ -10,6 +11,7 @@ from adapters.sources.inlet.certificates import Certificates
 from adapters.sources.inlet.desk import Desk
 from adapters.sources.inlet.door import Door
 from adapters.sources.inlet.limits import Room, Share, Strangers
+from adapters.sources.listener.mail import Mail, Session
 from adapters.sources.listener.peer import Peer
 from adapters.sources.listener.report import Report
 from adapters.sources.listener.settings import ListenerSettings
@@ -115,9 +117,14 @@ class Server:
         self._door.leave(peer.address)
         self._changed.set()
 
-    def number(self) -> int:
-        """For a client without an id."""
-        return next(self._numbers)
+    def new_id(self) -> str:
+        """For a client without one."""
+        return f"meterwatch-{next(self._numbers)}"
+
+    def mail(self, session: Session, due: Callable[[], object]) -> Mail:
+        """What a session's messages go through."""
+        share = self._share(session.gateway)
+        return Mail(session, self.settings.window, share, self.desk, self.room, self.report, due)
 
     def admit(self, said: Connect, proven: str, address: str) -> tuple[int, str, str, str]:
         """0 and, third, the gateway that connects. Or a reason code, what is in the way in a
@@ -160,7 +167,7 @@ class Server:
         denials.take(0 if late else 1)
         return late
 
-    def share(self, gateway: str) -> Share:
+    def _share(self, gateway: str) -> Share:
         """Of a gateway that has shown who it is: there are as many as have credentials."""
         found = self._shares.get(gateway)
         if found is None:
