@@ -10,6 +10,8 @@
     influx-full  as much as it takes                                                     80 s
     both         all rooms and both, 100,000/s offered for 20 s                          30 s
     line         line protocol by itself                                                  5 s
+    payload      what gateways push, decoded by itself, in each form                     10 s
+    link         a month of pushing on a link paid by the byte: computed, not timed      10 s
     modbus modbus-rtu    polls a second over 200 connections, TCP and RTU over TCP       60 s
     fleet        10,000 meters every 10 s over 200 connections on one core                 80 s
     flood        49 gateways beside one that sends all it can: broker, HTTP, listener    110 s
@@ -72,6 +74,8 @@ def _shown(name: str, way: Way) -> Callable[[], None]:
 BENCHES: dict[str, Callable[[], None]] = {
     **{name: _shown(name, way) for name, way in WAYS.items()},
     "line": _child("bench.line"),
+    "payload": _child("bench.payload"),
+    "link": _child("bench.link"),
     "modbus": _child("bench.modbus"),
     "modbus-rtu": _child("bench.modbus", "--rtu"),
     "fleet": _child("bench.fleet"),

@@ -1,6 +1,7 @@
-"""What a Modbus poll costs: 200 connections, 50 registers each, into an intake that keeps nothing.
+"""What a Modbus poll costs: 200 connections with four slaves of 50 registers behind each, asked
+without a pause, into an intake that keeps nothing.
 
-    python -m bench.modbus [--seconds 10] [--connections 200] [--rtu]
+    python -m bench.modbus [--seconds 10] [--connections 200] [--slaves 4] [--rtu]
 
 The meters run in another process, as fast as they are asked. Prints one JSON line: polls and
 readings a second, our CPU microseconds per poll, how many polls one delivery carried, and beside
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import resource
@@ -50,6 +52,8 @@ PROFILE = Profile(
 )
 
 TURNS = 4
+WARM = 5
+"""Polls of each device before anything is counted."""
 
 
 class NullIntake:
@@ -77,16 +81,21 @@ class NullIntake:
             self.polls += len(delivery.batch.segments)
 
 
-async def serve(connections: int, rtu: bool) -> None:
+async def serve(connections: int, slaves: int, rtu: bool) -> None:
     """The meters' process: prints their connections, ends when its input does."""
     values = dict.fromkeys((row.name for row in GAUGES), 42.5)
     servers = [
-        MeterServer([Meter(1, PROFILE, lambda _: values)], lambda: 0, rtu=rtu)
+        MeterServer(
+            [Meter(unit, PROFILE, lambda _: values) for unit in range(1, slaves + 1)],
+            lambda: 0,
+            rtu=rtu,
+        )
         for _ in range(connections)
     ]
     for server in servers:
         await server.start()
-    print(json.dumps([server.url(1) for server in servers]), flush=True)
+    urls = [[server.url(unit) for unit in range(1, slaves + 1)] for server in servers]
+    print(json.dumps(urls), flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
@@ -117,11 +126,12 @@ class Meterings:
 
 
 async def ours(
-    urls: Sequence[str], seconds: float, metering: Meterings, intake: NullIntake
+    urls: Sequence[Sequence[str]], seconds: float, metering: Meterings, intake: NullIntake
 ) -> None:
+    every = [url for behind in urls for url in behind]
     devices = [
         Device("s", f"d{n}", f"p{n}", "bench", connection=url, interval=0.001)
-        for n, url in enumerate(urls)
+        for n, url in enumerate(every)
     ]
     ids = {
         f"s/{device.place}/{register.quantity}/raw": n * len(PROFILE.registers) + m
@@ -132,7 +142,9 @@ async def ours(
         "bench", devices, {"bench": PROFILE}, ids, origin_ids, SystemClock(), Telemetry()
     )
     task = asyncio.create_task(source.run(intake))
-    await asyncio.sleep(2)  # connecting, first polls
+    first = intake.polls
+    while intake.polls < first + WARM * len(devices):  # noqa: ASYNC110 nobody sets an event
+        await asyncio.sleep(0.1)
     with metering.turn(lambda: intake.polls):
         await asyncio.sleep(seconds)
     task.cancel()
@@ -140,7 +152,7 @@ async def ours(
         await task
 
 
-async def bare(urls: Sequence[str], seconds: float, metering: Meterings) -> None:
+async def bare(urls: Sequence[Sequence[str]], seconds: float, metering: Meterings) -> None:
     """pymodbus as its documentation uses it: ask, throw away, ask again.
 
     Stopped by a flag: until Python 3.12 its clients forget a cancellation that comes with an
@@ -148,28 +160,30 @@ async def bare(urls: Sequence[str], seconds: float, metering: Meterings) -> None
     polls = 0
     ending = False
 
-    async def ask(url: str) -> None:
+    async def ask(behind: Sequence[str]) -> None:
         nonlocal polls
-        bus = parse_connection(url).bus
+        bus = parse_connection(behind[0]).bus
+        units = itertools.cycle([parse_connection(url).unit for url in behind])
         framer = FramerType.SOCKET if bus.framing is Framing.TCP else FramerType.RTU
         client = AsyncModbusTcpClient(bus.host, port=bus.port, framer=framer)
         await client.connect()
         try:
             while not ending:
-                await client.read_holding_registers(0, count=2 * len(GAUGES), device_id=1)
+                await client.read_holding_registers(0, count=2 * len(GAUGES), device_id=next(units))
                 polls += 1
         finally:
             client.close()
 
     tasks = [asyncio.create_task(ask(url)) for url in urls]
-    await asyncio.sleep(2)  # connecting
+    while polls < WARM * len(urls):  # noqa: ASYNC110 nobody sets an event
+        await asyncio.sleep(0.1)
     with metering.turn(lambda: polls):
         await asyncio.sleep(seconds)
     ending = True
     await asyncio.gather(*tasks)
 
 
-def measure(urls: Sequence[str], seconds: float) -> dict[str, object]:
+def measure(urls: Sequence[Sequence[str]], seconds: float) -> dict[str, object]:
     own, alone, intake = Meterings(), Meterings(), NullIntake()
     for _ in range(TURNS):
         asyncio.run(ours(urls, seconds / TURNS, own, intake))
@@ -189,16 +203,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--connections", type=int, default=200)
+    parser.add_argument("--slaves", type=int, default=4)
     parser.add_argument("--rtu", action="store_true")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        asyncio.run(serve(given.connections, given.rtu))
+        asyncio.run(serve(given.connections, given.slaves, given.rtu))
         return
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL + 1)
     command = [sys.executable, "-m", "bench.modbus", "--serve"]
-    command += ["--connections", str(given.connections)] + ["--rtu"] * given.rtu
+    command += ["--connections", str(given.connections), "--slaves", str(given.slaves)]
+    command += ["--rtu"] * given.rtu
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as meters:
@@ -213,6 +229,7 @@ def main() -> None:
                 "bench": "modbus",
                 "framing": "rtu-tcp" if given.rtu else "tcp",
                 "connections": given.connections,
+                "slaves": given.slaves,
                 "registers": 2 * len(PROFILE.registers),
                 **figures,
             }

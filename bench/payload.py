@@ -9,11 +9,12 @@ several rounds.
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from adapters.sources.payload import Message, PayloadDecoder
 from bench.plan import Plan
@@ -56,12 +57,14 @@ def pushed(plan: Plan) -> list[Message]:
     ]
 
 
-def measure(form: str, made: PayloadDecoder, messages: Sequence[Message]) -> None:
+def measure(
+    form: str, made: PayloadDecoder, messages: Sequence[Message], foreign: str = ""
+) -> None:
     """Print what ``messages`` cost."""
     took = []
     for _ in range(_ROUNDS):
         begun = time.process_time()
-        decoded = made.decode_many(messages)
+        decoded = made.decode_many(messages, foreign)
         took.append(time.process_time() - begun)
         if decoded.refusals:
             raise RuntimeError(decoded.refusals[0].detail)
@@ -77,9 +80,56 @@ def measure(form: str, made: PayloadDecoder, messages: Sequence[Message]) -> Non
     print(json.dumps(figures), flush=True)
 
 
+def rewritten(
+    messages: Sequence[Message], write: Callable[[list[dict[str, Any]]], Iterable[bytes]]
+) -> list[Message]:
+    """``messages`` in another form: ``write`` makes of the readings of one what says the same."""
+    return [
+        (topic, made, received)
+        for topic, payload, received in messages
+        for made in write(json.loads(payload)["readings"])
+    ]
+
+
+def _dump(told: Any) -> bytes:
+    return json.dumps(told, separators=(",", ":")).encode()
+
+
+def _tables(rows: list[dict[str, Any]]) -> Iterable[bytes]:
+    columns = ["device", "time", *rows[0]["values"]]
+    cells = [[row["device"], row["time"], *row["values"].values()] for row in rows]
+    yield _dump({"tables": [{"columns": columns, "rows": cells}]})
+
+
+def _neuron(rows: list[dict[str, Any]]) -> Iterable[bytes]:
+    for row in rows:
+        told = {"node": row["device"], "group": "g", "timestamp": row["time"]}
+        yield _dump(told | {"values": row["values"], "errors": {}, "metas": {}})
+
+
+def _thingsboard(rows: list[dict[str, Any]]) -> Iterable[bytes]:
+    yield _dump({row["device"]: [{"ts": row["time"], "values": row["values"]}] for row in rows})
+
+
+def _lines(rows: list[dict[str, Any]]) -> Iterable[bytes]:
+    yield "\n".join(
+        f"m,device={row['device']} "
+        + ",".join(f"{name}={value}" for name, value in row["values"].items())
+        + f" {row['time']}000000"
+        for row in rows
+    ).encode()
+
+
 def main() -> None:
     plan = Plan()
-    measure("meterwatch", decoder(plan), pushed(plan))
+    made, messages = decoder(plan), pushed(plan)
+    measure("meterwatch", made, messages)
+    packed = [(topic, gzip.compress(payload), at) for topic, payload, at in messages]
+    measure("meterwatch, gzip", made, packed)
+    measure("tables", made, rewritten(messages, _tables))
+    measure("neuron", made, rewritten(messages, _neuron), "neuron")
+    measure("thingsboard", made, rewritten(messages, _thingsboard), "thingsboard")
+    measure("line-protocol", made, rewritten(messages, _lines), "line-protocol")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,20 @@
-"""How the registry names a polled device: which URLs are well formed, told with what is wrong.
+"""How a polled device is named: URLs taken apart, with everything that is wrong with them.
 
     modbus+tcp://10.0.0.5:502?unit=3
-    modbus+rtu-tcp://10.0.0.6:4001?unit=3
-    modbus+serial:///dev/ttyS1?unit=3&baud=9600&parity=N&stop=1
-    dlt645+tcp://10.0.0.6:4001?address=398192000337
+    modbus+rtu-tcp://10.0.0.6:4001?unit=3            RTU frames through a serial converter
+    modbus+serial:///dev/ttyS1?unit=3&baud=9600&parity=N&stop=1&rs485=high
+    dlt645+tcp://10.0.0.6:4001?address=398192000337              a transparent serial server
     dlt645+serial:///dev/ttyS1?address=398192000337&baud=2400&parity=E&stop=1
     dlt645+listen://0.0.0.0:7645?terminal=13812345678&address=398192000337
+                                                                 a terminal that calls us
 
-Pure, and no protocol: what a URL means is the business of the source that opens it. Whatever
-passes here, that source can read.
+``gap`` (milliseconds of silence before each question, where a slow converter or transceiver needs
+more than the standard's 3.5 characters) and ``timeout`` (milliseconds for one answer) may stand in
+all but the last. ``rs485=high`` or ``low``: the driver of a serial port switches the transceiver
+by its RTS line, which is high (low) while it sends.
+
+Pure, and no protocol: registry and sources read the same table, so that what the one lets pass the
+other can open; what the parts mean is the business of the source.
 """
 
 from __future__ import annotations
@@ -33,21 +39,23 @@ class Wrong(NamedTuple):
     todo: str
 
 
+class AddressError(ValueError):
+    """This is no such connection; the text says in which way."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Scheme:
     """``serial``: the path names a serial port; else host and port (``default`` where none is
     given; 0: it must be). ``options`` maps the name of a query option to the numbers (a range) or
-    words it may be, or its form; ``who`` is the one that names the instrument, and ``unset`` what
-    it is where it is left out ("": it must not be). ``line``: how a serial line is set up where
-    the URL does not say."""
+    words it may be, or its form; ``who`` is the one that names the instrument, ``unset`` what
+    options are where they are left out (``who`` without one must be given)."""
 
     example: str
     serial: bool
-    options: Mapping[str, range | tuple[str, ...] | re.Pattern[str]] = field(default_factory=dict)
-    default: int = 502
+    options: Mapping[str, range | tuple[str, ...] | re.Pattern[str]]
+    unset: Mapping[str, str]
+    default: int = 0
     who: str = "unit"
-    unset: str = "1"
-    line: tuple[tuple[str, str], ...] = (("baud", "9600"), ("parity", "N"), ("stop", "1"))
 
 
 _METER: Final = re.compile(r"\d{1,12}|(?:AA){1,6}\d*", re.ASCII | re.IGNORECASE)
@@ -58,63 +66,96 @@ _FORMS: Final = {
     _TERMINAL: "what the terminal says of itself: letters, digits and . _ -",
 }
 
+_Allowed = Mapping[str, range | tuple[str, ...] | re.Pattern[str]]
+_WAITS: Final[_Allowed] = {"gap": range(5_001), "timeout": range(60_001)}
+_PATIENT: Final = {"gap": "0", "timeout": "0"}
+"""0: what the standard and the program's settings say."""
+_PORT: Final[_Allowed] = {
+    "baud": range(300, 4_000_001),
+    "parity": ("N", "E", "O"),
+    "stop": range(1, 3),
+    "rs485": ("high", "low"),
+}
+_UNITS: Final = range(1, 248)
+"""Of a serial line (Modbus over serial line V1.02, clause 2.2); a gateway may give others."""
+
 _SCHEMES: Final = {
-    "modbus+tcp": _Scheme("modbus+tcp://10.0.0.5:502?unit=3", False, {"unit": range(256)}),
+    "modbus+tcp": _Scheme(
+        "modbus+tcp://10.0.0.5:502?unit=3",
+        False,
+        {"unit": range(256), **_WAITS},
+        {"unit": "1", **_PATIENT},
+        default=502,
+    ),
     "modbus+rtu-tcp": _Scheme(
-        "modbus+rtu-tcp://10.0.0.6:4001?unit=3", False, {"unit": range(1, 248)}
+        "modbus+rtu-tcp://10.0.0.6:4001?unit=3",
+        False,
+        {"unit": _UNITS, **_WAITS},
+        {"unit": "1", **_PATIENT},
+        default=502,
     ),
     "modbus+serial": _Scheme(
         "modbus+serial:///dev/ttyS1?unit=3&baud=9600&parity=N&stop=1",
         True,
-        {
-            "unit": range(1, 248),
-            "baud": range(300, 4_000_001),
-            "parity": ("N", "E", "O"),
-            "stop": range(1, 3),
-        },
+        {"unit": _UNITS, **_PORT, **_WAITS},
+        {"unit": "1", "baud": "9600", "parity": "N", "stop": "1", "rs485": "", **_PATIENT},
     ),
     "dlt645+tcp": _Scheme(
         "dlt645+tcp://10.0.0.6:4001?address=398192000337",
         False,
-        {"address": _METER},
-        default=0,
+        {"address": _METER, **_WAITS},
+        _PATIENT,
         who="address",
-        unset="",
     ),
     "dlt645+serial": _Scheme(
         "dlt645+serial:///dev/ttyS1?address=398192000337&baud=2400&parity=E&stop=1",
         True,
-        {
-            "address": _METER,
-            "baud": range(300, 4_000_001),
-            "parity": ("N", "E", "O"),
-            "stop": range(1, 3),
-        },
+        {"address": _METER, **_PORT, **_WAITS},
+        {"baud": "2400", "parity": "E", "stop": "1", "rs485": "", **_PATIENT},
         who="address",
-        unset="",
-        line=(("baud", "2400"), ("parity", "E"), ("stop", "1")),
     ),
     "dlt645+listen": _Scheme(
         "dlt645+listen://0.0.0.0:7645?terminal=13812345678&address=398192000337",
         False,
-        {"address": _METER, "terminal": _TERMINAL},
-        default=0,
+        {"address": _METER, "terminal": _TERMINAL, **_WAITS},
+        {"terminal": "", **_PATIENT},
         who="address",
-        unset="",
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What a URL means. ``instrument``: equal texts are the same one. ``port``: what can be
-    opened once only, ``10.0.0.5:502`` or ``/dev/ttyS1``, and ``manner`` how it is spoken to there
-    (framing, baud rate, parity, stop bits); both empty where they cannot be told."""
+    """What a URL means. ``instrument``: equal texts are the same one. ``host`` and ``number`` of
+    its port, or a serial device file and 0. ``options``: all that the scheme has, as given or by
+    default, numbers without leading zeros. ``wrong``: then nothing but ``instrument`` counts."""
 
     instrument: str
-    port: str = ""
-    manner: tuple[str, ...] = ()
+    scheme: str = ""
+    host: str = ""
+    number: int = 0
+    options: Mapping[str, str] = field(default_factory=dict)
     wrong: tuple[Wrong, ...] = ()
+
+    @property
+    def port(self) -> str:
+        """What can be opened once only, ``10.0.0.5:502`` or ``/dev/ttyS1``; terminals that call us
+        share a socket, each is a line of its own: ``0.0.0.0:7645/13812345678``. "" when wrong."""
+        place = _place(self.host, self.number)
+        if "terminal" not in self.options:
+            return place
+        return f"{place}/{self.options['terminal'] or self.options['address']}"
+
+    @property
+    def manner(self) -> tuple[str, ...]:
+        """How its port is spoken to: framing, baud rate, parity, waits."""
+        other = {name: text for name, text in self.options.items() if name != self.who}
+        return (self.scheme, *(f"{name}={text}" for name, text in other.items()))
+
+    @property
+    def who(self) -> str:
+        """The option that names the instrument."""
+        return _SCHEMES[self.scheme].who if self.scheme else ""
 
 
 def check_connection(url: str) -> Connection:
@@ -132,13 +173,27 @@ def check_connection(url: str) -> Connection:
         todo = near(parts.scheme, _SCHEMES) or "write " + one_of(_SCHEMES)
         return _wrong(url, f'unknown kind of connection "{parts.scheme or url}"', todo)
     wrong = (*_where(parts, scheme, port), *_options(parts, scheme))
-    given = dict(parse_qsl(parts.query))
-    place = _port(parts, port)
-    instrument = f"{place}?{scheme.who}={_plain(given.get(scheme.who, scheme.unset)).upper()}"
+    options = {**scheme.unset, **dict(parse_qsl(parts.query))}
+    who = _plain(options.get(scheme.who, "")).upper()
+    instrument = f"{_port(parts, port)}?{scheme.who}={who}"
     if wrong:
         return Connection(instrument, wrong=wrong)
-    line = [_plain(given.get(name, default)) for name, default in scheme.line]
-    return Connection(instrument, place, (parts.scheme, *(line if scheme.serial else ())))
+    host = parts.path if scheme.serial else parts.hostname or ""
+    plain = {name: _as_used(scheme.options[name], text) for name, text in options.items()}
+    number = 0 if scheme.serial else port or scheme.default
+    return Connection(instrument, parts.scheme, host, number, plain)
+
+
+def open_connection(url: str, protocol: str) -> Connection:
+    """A connection of ``protocol``; raises ``AddressError`` with the first thing that is wrong."""
+    found = check_connection(url)
+    if found.wrong:
+        what, todo = found.wrong[0]
+        raise AddressError(f"{url!r}: {what}; {todo}")
+    if protocol_of(url) != protocol:
+        examples = [name for name in _SCHEMES if name.startswith(f"{protocol}+")]
+        raise AddressError(f"{url!r} is no connection of {protocol}: {one_of(examples)}")
+    return found
 
 
 def protocol_of(url: str) -> str:
@@ -148,27 +203,33 @@ def protocol_of(url: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """The origin of a polled device: ``modbus+tcp://h?unit=3`` -> ``modbus:h:502``. Terminals
-    that call us share a port: each is an origin of its own."""
-    parts = urlsplit(url)
-    origin = f"{parts.scheme.partition('+')[0]}:{_port(parts, parts.port)}"
-    if parts.scheme != "dlt645+listen":
-        return origin
-    given = dict(parse_qsl(parts.query))
-    return f"{origin}/{given.get('terminal') or given.get('address', '').upper().rjust(12, '0')}"
+    """The origin of a polled device: ``modbus+tcp://h?unit=3`` -> ``modbus:h:502``."""
+    return f"{protocol_of(url)}:{check_connection(url).port}"
 
 
 def _port(parts: SplitResult, port: int | None) -> str:
     if not parts.hostname:
         return parts.path
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     scheme = _SCHEMES.get(parts.scheme)
-    return f"{host}:{port or (scheme.default if scheme else 0)}"
+    return _place(parts.hostname, port or (scheme.default if scheme else 0), tcp=True)
+
+
+def _place(host: str, number: int, *, tcp: bool = False) -> str:
+    if not (number or tcp):
+        return host
+    return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
 
 
 def _plain(number: str) -> str:
     """``007`` is 7; what is no number, or one of a thousand digits, stays as written."""
     return number.lstrip("0") or "0" if number.isdecimal() else number
+
+
+def _as_used(allowed: object, text: str) -> str:
+    """Numbers without leading zeros, a meter's address with all its 12 places."""
+    if allowed is _METER:
+        return text.upper().rjust(12, "0")
+    return _plain(text) if isinstance(allowed, range) else text
 
 
 def _wrong(url: str, what: str, todo: str) -> Connection:
@@ -215,7 +276,7 @@ def _options(parts: SplitResult, scheme: _Scheme) -> list[Wrong]:
             todo = f"a number from {allowed[0]} to {allowed[-1]}"
             wrong.append(Wrong(f'{name} is "{value}"', todo))
         seen.add(name)
-    if not scheme.unset and scheme.who not in seen:
+    if scheme.who not in scheme.unset and scheme.who not in seen:
         wrong.append(Wrong(f"the connection names no {scheme.who}", f"write {scheme.example}"))
     if parts.fragment:
         wrong.append(Wrong(f'the connection ends in "#{parts.fragment}"', "take it out"))

@@ -26,6 +26,8 @@ class Telemetry:
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._children: dict[tuple[object, ...], Counter] = {}
+        """Of counters, by name and labels: looking one up takes longer than counting."""
         self._lock = threading.Lock()
         self._log = structlog.get_logger("meterwatch")
 
@@ -38,7 +40,14 @@ class Telemetry:
                 if counter is None:
                     counter = Counter(PREFIX + name, name, sorted(labels), registry=self.registry)
                     self._counters[name] = counter
-        (counter.labels(**labels) if labels else counter).inc(amount)
+        if labels:
+            key = (name, *labels.items())
+            child = self._children.get(key)
+            if child is None:
+                child = self._children[key] = counter.labels(**labels)
+            child.inc(amount)
+        else:
+            counter.inc(amount)
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge (``meterwatch_<name>``)."""

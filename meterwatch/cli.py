@@ -396,13 +396,18 @@ def profiles(
         list[str] | None,
         typer.Argument(help="anything that stands on the meter's label, in Latin or Chinese"),
     ] = None,
+    fleet: Annotated[
+        Path | None, typer.Option(help="fleet folder: models in its profiles/ are listed, too")
+    ] = None,
     lang: Lang = Language.en,
 ) -> None:
     """Device models that can be read, found by their label."""
-    from adapters.profiles import load_profiles
+    from meterwatch.commissioning.models import models_of
     from meterwatch.profiles_commands import nothing, render
 
-    lines = render(load_profiles(), words or [], lang.value)
+    with _told():
+        known = models_of(fleet).profiles
+    lines = render(known, words or [], lang.value)
     for line in lines or [nothing(words or [], lang.value)]:
         print(line)
     if not lines:

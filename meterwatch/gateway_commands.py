@@ -7,13 +7,11 @@ is told. A revocation does not wait for the broker: what fails there is told, an
 with ``meterwatch gateway broker``. Exit codes as in :mod:`meterwatch.cli`.
 """
 
-# ruff: noqa: PLC0415, T201 -- as in cli.py: imports are late, it prints
+# ruff: noqa: PLC0415 -- as in cli.py: imports are late
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -21,20 +19,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from collector.errors import ConfigurationError, Fault, TemporaryError
-from collector.sections import near, seconds_of
-from collector.settings import MqttSource, Settings, parse_settings
+from collector.errors import ConfigurationError, Fault
+from collector.sections import seconds_of
 
 if TYPE_CHECKING:
-    from adapters.identity.broker import Broker
-    from adapters.identity.credentials import Credentials
-    from adapters.identity.store import CredentialStore
+    from meterwatch.gateway_desk import Desk
 
 Told = Callable[[str], AbstractContextManager[None]]
 """Turns errors into text and exit codes; takes the name of the extra that brings the libraries."""
 
 _EXTRA: Final = "certificates"
-_DAY_MS: Final = 86_400_000
 
 
 class Language(StrEnum):
@@ -80,8 +74,8 @@ def commands(told: Told) -> typer.Typer:
         A token for HTTPS, which is its password at the MQTT broker too.
         """
         with told(_EXTRA):
-            _known(folder, gateway)
-            desk = _Desk(folder, lang.value)
+            desk = _desk(folder, lang)
+            desk.known(gateway)
             desk.ready()
             kind = _kind(certificate)
             if desk.in_force(gateway, kind):
@@ -110,7 +104,7 @@ def commands(told: Told) -> typer.Typer:
     ) -> None:
         """Give a gateway a new credential; the old one stays valid for a while."""
         with told(_EXTRA):
-            desk = _Desk(folder, lang.value)
+            desk = _desk(folder, lang)
             desk.ready()
             kind = _kind(certificate)
             if not desk.in_force(gateway, kind):
@@ -128,7 +122,7 @@ def commands(told: Told) -> typer.Typer:
     ) -> None:
         """End all credentials of a gateway, at once."""
         with told(_EXTRA):
-            desk = _Desk(folder, lang.value)
+            desk = _desk(folder, lang)
             if not desk.in_force(gateway):
                 desk.nothing(gateway, "has no credential in force", "list")
             desk.revoke(gateway)
@@ -145,7 +139,7 @@ def commands(told: Told) -> typer.Typer:
             from meterwatch.fleet import parse, read_files
             from meterwatch.gateway_list import print_list
 
-            desk = _Desk(folder, lang.value)
+            desk = _desk(folder, lang)
             print_list(
                 parse(read_files(folder)),
                 desk.store.read(),
@@ -162,7 +156,7 @@ def commands(told: Told) -> typer.Typer:
         When a grace period is over, after a broker was set up anew, or when it could not be told.
         """
         with told(_EXTRA):
-            desk = _Desk(folder, lang.value)
+            desk = _desk(folder, lang)
             if not desk.broker.settings.files:
                 todo = "add password_file and acl_file: see docs/gateways.md"
                 where = str(folder / "meterwatch.toml")
@@ -182,168 +176,16 @@ def commands(told: Told) -> typer.Typer:
     ) -> None:
         """Make an authority for certificates; with --server a certificate of a server."""
         with told(_EXTRA):
-            desk = _Desk(folder, lang.value)
+            desk = _desk(folder, lang)
             desk.authority(server or [], _span("--expires", expires), out)
 
     return app
 
 
-class _Desk:
-    """One command at work on one fleet folder."""
+def _desk(folder: Path, lang: Language) -> Desk:
+    from meterwatch.gateway_desk import Desk
 
-    def __init__(self, folder: Path, lang: str) -> None:
-        from adapters.identity.broker import Broker
-        from adapters.identity.store import CredentialStore
-        from meterwatch.gateway_words import WORDS
-
-        self.folder = folder
-        settings = _settings(folder)
-        users = [one.user for one in settings.sources if isinstance(one, MqttSource) and one.user]
-        self.store: CredentialStore = CredentialStore(folder / settings.program.data)
-        self.broker: Broker = Broker(settings.broker, folder, users)
-        self.now = time.time_ns() // 1_000_000
-        self._words = WORDS[lang]
-
-    def in_force(self, gateway: str, kind: str = "") -> bool:
-        held = self.store.read().gateways.get(gateway)
-        return held is not None and bool(held.in_force(self.now, kind))
-
-    def nothing(self, gateway: str, what: str, instead: str) -> None:
-        names = set(self.store.read().gateways)
-        with contextlib.suppress(ConfigurationError):  # a broken registry must not stand in the way
-            names |= set(_registered(self.folder))
-        todo = near(gateway, names) if gateway not in names else ""
-        todo = todo or f"see: meterwatch gateway {instead} {self.folder}"
-        raise ConfigurationError(Fault(f"gateway {gateway}", 0, what, todo))
-
-    def ready(self) -> None:
-        """Raises where a new credential could not be brought to the broker."""
-        self.broker.check()
-
-    def give_token(self, gateway: str, lasting: int, grace: int | None) -> None:
-        """Make a token, keep what checks it, show it. ``grace`` None: the gateway's first."""
-        from adapters.identity.credentials import Credential, Held, new_token
-
-        shown: list[tuple[str, Credential]] = []
-
-        def change(held: Credentials) -> Credentials:
-            mine = held.gateways.get(gateway, Held())
-            token, one = new_token(mine, gateway, self.now, lifetime=lasting)
-            shown.append((token, one))
-            return held.with_one(gateway, one, self.now, grace)
-
-        self.store.change(change)
-        self._told(gateway, grace)
-        ((token, one),) = shown
-        print(self._words["token"].format(token=token, user=one.user))
-
-    def give_certificate(self, gateway: str, lasting: int, grace: int | None, out: Path) -> None:
-        """Likewise a key with its certificate, as files in ``out``."""
-        from adapters.identity.authority import (
-            GATEWAY_DAYS,
-            check_out,
-            hand_out,
-            open_authority,
-        )
-
-        authority = open_authority(self.store.folder)
-        check_out(out, gateway)
-        days = lasting // _DAY_MS if lasting else GATEWAY_DAYS
-        issued = authority.gateway(gateway, self.now, max(days, 1))
-        one = issued.credential(self.now)
-        self.store.change(lambda held: held.with_one(gateway, one, self.now, grace))
-        self._told(gateway, grace)
-        for path in hand_out(issued, out, gateway, authority):
-            print(f"  {path}")
-        print(self._words["key"])
-
-    def _told(self, gateway: str, grace: int | None) -> None:
-        print(self._words["made" if grace is None else "renewed"].format(gateway))
-        if grace:
-            print(self._words["grace"].format(f"{grace / _DAY_MS:g}"))
-            if self.broker.settings.files:
-                print(self._words["afterwards"].format(f"meterwatch gateway broker {self.folder}"))
-
-    def revoke(self, gateway: str) -> None:
-        from adapters.identity.credentials import CERTIFICATE
-
-        had = self.store.read().gateways[gateway].in_force(self.now, CERTIFICATE)
-        self.store.change(lambda held: held.revoked(gateway, self.now))
-        print(self._words["revoked"].format(gateway))
-        if had:
-            print(self._words["restart"])
-
-    def authority(self, servers: list[str], lasting: int, out: Path) -> None:
-        from adapters.identity.authority import (
-            CERT,
-            KEY,
-            SERVER_DAYS,
-            check_out,
-            hand_out,
-            make_authority,
-            open_authority,
-        )
-
-        with self.store.open() as folder:
-            if not servers or not (folder / CERT).exists():
-                made = make_authority(folder, self.now, self.store.owner())
-                print(self._words["ca"].format(folder / CERT, made.until.date(), folder / KEY))
-            authority = open_authority(folder)
-        if servers:
-            check_out(out, servers[0])
-            days = lasting // _DAY_MS if lasting else SERVER_DAYS
-            issued = authority.server(servers, self.now, max(days, 1))
-            for path in hand_out(issued, out, servers[0], authority):
-                print(f"  {path}")
-
-    def tell_broker(self, command: str) -> None:
-        """Write the broker's files from what is held now, and have them read."""
-        held = self.store.read()
-        try:
-            crl = self._crl(held)
-            if not self.broker.settings.files:
-                print(self._words["no_broker"])
-                return
-            for note in self.broker.write(held, self.now, crl):
-                print(self._words["note"].format(note))
-            done = self.broker.reload(command)
-        except (ConfigurationError, TemporaryError) as fault:
-            again = f"meterwatch gateway broker {self.folder}"
-            raise TemporaryError(self._words["again"].format(fault=fault, again=again)) from fault
-        print(done or self._words["reload"])
-
-    def _crl(self, held: Credentials) -> bytes | None:
-        """The list of the revoked, brought up to date; None where there is no authority."""
-        from adapters.identity.credentials import CERTIFICATE
-
-        known = any(one.kind == CERTIFICATE for _, one in held)
-        if not known and not (self.store.folder / "ca.pem").exists():
-            return None
-        from adapters.identity.authority import revocation_list
-
-        with self.store.open() as folder:
-            return revocation_list(folder, held, self.now, self.store.owner())
-
-
-def _registered(folder: Path) -> Collection[str]:
-    from meterwatch.fleet import parse, read_files
-
-    return parse(read_files(folder)).registry.gateways
-
-
-def _known(folder: Path, gateway: str) -> None:
-    """Raises for a gateway that the registry has not."""
-    names = _registered(folder)
-    if gateway not in names:
-        todo = near(gateway, names) or "enter it in its site's file first: [[gateway]]"
-        raise ConfigurationError(Fault(f"gateway {gateway}", 0, "is not in the registry", todo))
-
-
-def _settings(folder: Path) -> Settings:
-    """The settings alone: a fault in the registry keeps nobody from revoking."""
-    from meterwatch.fleet import SETTINGS, read_files
-
-    return parse_settings(read_files(folder).settings, str(folder / SETTINGS))
+    return Desk(folder, lang.value)
 
 
 def _kind(certificate: bool) -> str:

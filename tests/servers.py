@@ -95,6 +95,11 @@ class Server:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -153,6 +158,11 @@ class Mosquitto(Server):
             self.kill()
             raise RuntimeError("mosquitto did not start:\n" + "\n".join(self.log))
         return self
+
+    @property
+    def reloads(self) -> int:
+        """How often it has read its files again."""
+        return sum("Reloading config" in line for line in self.log)
 
     def _end(self, how: signal.Signals) -> None:
         super()._end(how)

@@ -109,13 +109,20 @@ class _Server:
         pass
 
 
+class _Options:
+    """What a socket lets itself be told; there is none."""
+
+    def setsockopt(self, *_: object) -> None:
+        pass
+
+
 class _End(asyncio.Transport):
     """One end of a connection."""
 
     peer: _End
 
     def __init__(self, loop: asyncio.AbstractEventLoop, protocol: Any) -> None:
-        super().__init__()
+        super().__init__({"socket": _Options()})
         self._loop = loop
         self._protocol = protocol
         self._closing = False

@@ -239,7 +239,7 @@ def test_what_the_example_leaves_as_comments_is_right_too(tmp_path: Path) -> Non
     from collector.settings import MqttSource, parse_settings
 
     text = (ROOT / "deploy" / "example" / "meterwatch.toml").read_text(encoding="utf-8")
-    told = re.sub(r"^# ?((\[\[|[a-z_]+ = ).*)$", r"\1", text, flags=re.MULTILINE)
+    told = re.sub(r"^# ?((\[|[a-z_]+ = ).*)$", r"\1", text, flags=re.MULTILINE)
     settings = parse_settings(told, "meterwatch.toml")
     assert [source.kind for source in settings.sources] == ["modbus", "mqtt"]
     assert settings.sources[1] == replace(
@@ -248,6 +248,7 @@ def test_what_the_example_leaves_as_comments_is_right_too(tmp_path: Path) -> Non
         password=settings.sources[1].password,
         broker_config="/etc/mosquitto/mosquitto.conf",
     )
+    assert settings.broker.reload_command == "systemctl reload mosquitto"
     assert [notifier.name for notifier in settings.notifiers] == ["ops"]
 
 

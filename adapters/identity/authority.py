@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,8 +39,9 @@ KEY: Final = "ca.key"
 CERT: Final = "ca.pem"
 CRL: Final = "ca.crl"
 CA_DAYS: Final = 3650
-GATEWAY_DAYS: Final = 730
-SERVER_DAYS: Final = 730
+GATEWAY_MS: Final = 730 * 86_400_000
+SERVER_MS: Final = 730 * 86_400_000
+_HOST: Final = re.compile(r"(?=.{1,253}$)(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _BACK: Final = timedelta(hours=1)
 """Certificates begin earlier by this: a gateway's clock may be slow."""
 
@@ -73,21 +75,23 @@ class Authority:
     def until(self) -> datetime:
         return self._cert.not_valid_after_utc
 
-    def gateway(self, gateway: str, now: int, days: int = GATEWAY_DAYS) -> Issued:
-        """A certificate by which ``gateway`` shows who it is."""
+    def gateway(self, gateway: str, now: int, lifetime: int = GATEWAY_MS) -> Issued:
+        """A certificate by which ``gateway`` shows who it is; ``lifetime`` in ms."""
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        return self._issue(gateway, [usage], now, days)
+        return self._issue(gateway, [usage], now, lifetime)
 
-    def server(self, names: Sequence[str], now: int, days: int = SERVER_DAYS) -> Issued:
+    def server(self, names: Sequence[str], now: int, lifetime: int = SERVER_MS) -> Issued:
         """A certificate of a server that is reached by ``names`` (hosts or addresses)."""
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         reached = x509.SubjectAlternativeName([_general(name) for name in names])
-        return self._issue(names[0], [usage, reached], now, days)
+        return self._issue(names[0][:64], [usage, reached], now, lifetime)
 
-    def _issue(self, name: str, more: Sequence[x509.ExtensionType], now: int, days: int) -> Issued:
+    def _issue(
+        self, name: str, more: Sequence[x509.ExtensionType], now: int, lifetime: int
+    ) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())
         begin = _moment(now)
-        end = min(begin + timedelta(days=days), self.until)
+        end = min(begin + timedelta(milliseconds=lifetime), self.until)
         builder = (
             x509.CertificateBuilder()
             .subject_name(_named(name))
@@ -136,7 +140,7 @@ def ended_early(held: Credentials, now: int) -> list[tuple[str, int]]:
     ]
 
 
-def revocation_list(folder: Path, held: Credentials, now: int, owner: tuple[int, int]) -> bytes:
+def revocation_list(folder: Path, held: Credentials, now: int) -> bytes:
     """The list in ``folder``, signed anew where it lacks one that has ended (only then is the
     authority's key needed). Raises ``ConfigurationError``, ``TemporaryError``."""
     path, wanted = folder / CRL, ended_early(held, now)
@@ -149,13 +153,13 @@ def revocation_list(folder: Path, held: Credentials, now: int, owner: tuple[int,
         return data
     data = open_authority(folder).revoked(wanted, now)
     try:
-        replace_file(path, data, 0o644, owner)
+        replace_file(path, data, 0o644)
     except OSError as fault:
         raise TemporaryError(f"{path}: cannot be written: {fault.strerror}") from fault
     return data
 
 
-def make_authority(folder: Path, now: int, owner: tuple[int, int]) -> Authority:
+def make_authority(folder: Path, now: int) -> Authority:
     """A new one in ``folder``, where there is none. Raises ``ConfigurationError``, or
     ``TemporaryError`` where it cannot be written."""
     for there in (folder / CERT, folder / KEY):
@@ -181,9 +185,9 @@ def make_authority(folder: Path, now: int, owner: tuple[int, int]) -> Authority:
     )
     made = Authority(key, cert)
     try:  # the certificate last: while it is not there, nothing is
-        replace_file(folder / KEY, _private(key), 0o600, owner)
-        replace_file(folder / CRL, made.revoked((), now), 0o644, owner)
-        replace_file(folder / CERT, made.pem, 0o644, owner)
+        replace_file(folder / KEY, _private(key), 0o600)
+        replace_file(folder / CRL, made.revoked((), now), 0o644)
+        replace_file(folder / CERT, made.pem, 0o644)
     except OSError as fault:
         raise TemporaryError(f"{folder}: cannot be written: {fault.strerror}") from fault
     return made
@@ -240,13 +244,20 @@ def hand_out(issued: Issued, folder: Path, name: str, authority: Authority) -> l
 
 
 def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    try:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    except ValueError as fault:  # RFC 5280, A.1: at most 64 characters
+        what = f"cannot stand in a certificate: {fault}"
+        raise ConfigurationError(Fault(name, 0, what, "it needs a shorter id")) from fault
 
 
 def _general(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
+        if not _HOST.fullmatch(name):
+            what = "is neither the name of a host nor an address"
+            raise ConfigurationError(Fault(f"--server {name}", 0, what)) from None
         return x509.DNSName(name)
 
 

@@ -61,15 +61,36 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, owner: tuple[int, int]) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """While inside, no other process is; ``path`` is an empty file that stays."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    handle = os.open(path, flags, 0o600)
     try:
-        _give(handle, owner)
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def as_owner_of(folder: Path) -> Iterator[None]:
+    """While inside, root is the owner of ``folder`` and nobody more: what it makes there belongs to
+    that one, and no link that one has laid leads root anywhere. For others nothing changes. Of
+    the whole process: for a command, not for a program with threads at work."""
+    found = folder.stat()
+    if os.geteuid() != 0 or found.st_uid == 0:
+        yield
+        return
+    groups, group = os.getgroups(), os.getegid()
+    os.setgroups([])
+    os.setegid(found.st_gid)
+    os.seteuid(found.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
 
 
 def _give(handle: int, owner: tuple[int, int]) -> bool:

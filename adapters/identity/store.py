@@ -16,13 +16,12 @@ Promises:
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from adapters.identity.credentials import Credentials, DamagedError
-from adapters.identity.files import locked, replace_file
+from adapters.identity.files import as_owner_of, locked, replace_file
 from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.ports import Clock
 from collector.telemetry import Telemetry
@@ -47,7 +46,8 @@ class CredentialStore:
     def read(self) -> Credentials:
         """What it holds; nothing while it is not there. Raises ``ConfigurationError``."""
         try:
-            return _read(self.path)
+            with as_owner_of(self.data):
+                return _read(self.path)
         except FileNotFoundError:
             return Credentials()
         except (OSError, DamagedError) as fault:
@@ -62,34 +62,24 @@ class CredentialStore:
         with self.open():
             held = how(self.read())
             try:
-                replace_file(self.path, held.encoded(), 0o600, self.owner())
+                replace_file(self.path, held.encoded(), 0o600)
             except OSError as fault:
                 raise TemporaryError(f"{self.path}: {_told(fault)}") from fault
             return held
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Path]:
-        """The folder of secrets, made if need be, with no other command in it."""
-        try:
-            self.data.mkdir(parents=True, exist_ok=True)
-            made = not self.folder.exists()
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            if made and os.geteuid() == 0:
-                os.chown(self.folder, *self.owner())
-        except OSError as fault:
-            raise TemporaryError(f"{self.folder}: {_told(fault)}") from fault
-        with contextlib.ExitStack() as stack:
+        """The folder of secrets, made if need be, with no other command in it. Inside, root is
+        whoever owns the data: that one runs the program, and must be able to read all of it."""
+        with contextlib.ExitStack() as inside:
             try:
-                stack.enter_context(locked(self.folder / "lock", self.owner()))
+                self.data.mkdir(parents=True, exist_ok=True)
+                inside.enter_context(as_owner_of(self.data))
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+                inside.enter_context(locked(self.folder / "lock"))
             except OSError as fault:
                 raise TemporaryError(f"{self.folder}: {_told(fault)}") from fault
             yield self.folder
-
-    def owner(self) -> tuple[int, int]:
-        """Whose the files are: the owner of the data, who runs the program. A command may be run
-        by root, and must not leave behind what the program cannot read."""
-        found = self.data.stat()
-        return found.st_uid, found.st_gid
 
 
 class GatewayCredentials:

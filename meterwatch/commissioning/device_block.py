@@ -44,7 +44,7 @@ def device_block(
     ``ratio``: the profile takes transformer ratios; ``others``: profiles that fit as well;
     ``order``: the bytes come in this order and not in the profile's."""
     words = _WORDS["zh" if language == "zh" else "en"]
-    named = name or "meter-" + _unit(connection)
+    named = name or "meter-" + _number(connection)
     lines = ["[[device]]", f"id = {_text(named)}"]
     lines.append(_line("place", place or named, "" if place else words["place"]))
     hint = f"{words['other']} {', '.join(others)}" if others else ""
@@ -73,6 +73,7 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _unit(connection: str) -> str:
-    found = re.search(r"[?&]unit=(\d+)", connection)
+def _number(connection: str) -> str:
+    """Unit number or address."""
+    found = re.search(r"[?&](?:unit|address)=(\w+)", connection)
     return found.group(1) if found else "1"

@@ -10,9 +10,9 @@ All values are as the meter shows them, before any ratio.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Final
 
 from collector.model import Quality
@@ -29,6 +29,17 @@ HERTZ: Final = (45.0, 55.0)
 UNCONNECTED: Final = 1.0
 """A phase voltage below this is a phase that is not wired, not a wrong map."""
 PHASE_VOLTAGES: Final = ("voltage.l1", "voltage.l2", "voltage.l3")
+
+
+class Phases(Enum):
+    """How a profile's phases compare with the device's."""
+
+    ALIKE = "alike"
+    """Or it cannot be told."""
+    FEWER = "fewer"
+    """The device has fewer than the profile names."""
+    MORE = "more"
+    """The device has more: another profile, of the same values, reads them."""
 
 
 class Verdict(IntEnum):
@@ -100,3 +111,11 @@ def judge(values: Sequence[Value]) -> Verdict:
     if any(value.value >= UNCONNECTED for value in telling):
         return Verdict.PLAUSIBLE
     return Verdict.IMPLAUSIBLE if telling else Verdict.UNDECIDED
+
+
+def phases(values: Iterable[Value], named: Collection[str]) -> Phases:
+    """Whether the device has the phases that a profile names (its quantities). A meter with two
+    elements lacks one of the three, one with a single phase both others."""
+    shown = {value.quantity for value in values}.intersection(PHASE_VOLTAGES)
+    wanted = set(named).intersection(PHASE_VOLTAGES)
+    return Phases.FEWER if len(shown) == 1 and len(wanted) == 3 else Phases.ALIKE

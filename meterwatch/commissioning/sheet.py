@@ -15,6 +15,8 @@ from typing import Final
 
 from adapters.sources.modbus.identity import plain_serial
 from collector.quantities import quantities
+from meterwatch.commissioning.clock_words import is_off
+from meterwatch.commissioning.contact.ports import NOTHING_SAID, Identified
 from meterwatch.commissioning.findings import Check, Diagnosis, Level
 from meterwatch.commissioning.plausible import Value
 
@@ -105,15 +107,21 @@ class Sheet:
     own_order: str = ""
     takes_ratios: bool = False
     """The profile's values are secondary ones."""
-    told_serial: str = ""
-    told_ratios: tuple[float, float] = (math.nan, math.nan)
-    """What the meter says of itself: serial number, voltage and current ratio."""
+    told: Identified = NOTHING_SAID
+    """What the meter says of itself."""
 
     @property
     def other_serial(self) -> bool:
-        """The meter says another serial number than the one that was typed."""
-        both = self.serial and self.told_serial
-        return bool(both) and plain_serial(self.serial) != plain_serial(self.told_serial)
+        """The meter says another serial number than the one that was typed, and no other of its
+        numbers is that one: people type what the label shows largest."""
+        told = [self.told.serial, *(text for what, text in self.told.also if what != "model")]
+        known = {plain_serial(text) for text in told if text}
+        return bool(self.serial and known) and plain_serial(self.serial) not in known
+
+    @property
+    def clock_off(self) -> bool:
+        """Its clock should be set."""
+        return is_off(self.told.clock_off)
 
     @property
     def other_ratios(self) -> bool:
@@ -121,10 +129,12 @@ class Sheet:
         the registry's, so both should be alike."""
         if not self.takes_ratios:
             return False
-        mine = (self.voltage_ratio, self.current_ratio)
+        both = (
+            (self.told.voltage_ratio, self.voltage_ratio),
+            (self.told.current_ratio, self.current_ratio),
+        )
         return any(
-            not math.isnan(told) and not math.isclose(told, own, rel_tol=1e-4)
-            for told, own in zip(self.told_ratios, mine, strict=True)
+            not math.isnan(told) and not math.isclose(told, own, rel_tol=1e-4) for told, own in both
         )
 
     @property
@@ -138,7 +148,8 @@ class Sheet:
         unseen = self.wiring is None or any(
             self.wiring.level(check) is Level.NOTE for check in (Check.CURRENT, Check.DIRECTION)
         )
-        if worst is Level.DOUBT or not agreed or unseen or self.other_ratios:
+        doubtful = worst is Level.DOUBT or self.other_ratios or self.clock_off
+        if doubtful or not agreed or unseen:
             return Proposal.CHECK
         return Proposal.ACCEPT
 

@@ -7,6 +7,7 @@ import unicodedata
 from typing import Final
 
 from collector.quantities import quantities
+from meterwatch.commissioning.clock_words import clock_told
 from meterwatch.commissioning.findings import Check
 from meterwatch.commissioning.plausible import Value
 from meterwatch.commissioning.sheet import Compared, Outcome, Sheet
@@ -24,6 +25,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "site": ("Site", "单位"),
     "place": ("Metering place", "计量点"),
     "serial": ("Serial number", "出厂编号"),
+    "clock": ("Meter's clock", "表计时钟"),
     "model": ("Model", "型号"),
     "profile": ("Device profile", "设备型号文件"),
     "connection": ("Connection", "连接"),
@@ -107,15 +109,18 @@ def head(sheet: Sheet, language: str) -> list[tuple[str, str]]:
     rows = [
         ("site", sheet.site),
         ("place", sheet.place),
-        ("serial", sheet.serial or sheet.told_serial),
+        ("serial", sheet.serial or sheet.told.serial),
         ("model", sheet.label_zh if language == "zh" else sheet.label),
         ("profile", sheet.profile),
         ("ratio", f"{sheet.voltage_ratio:g} × {sheet.current_ratio:g}"),
         ("feeds_in", word(feeds, language)),
         ("when", sheet.when),
         ("watched", how),
+        ("clock", clock_told(sheet.told, language, advice=False)),
         ("connection", sheet.url),
     ]
+    if sheet.told.clock is None:
+        rows = [row for row in rows if row[0] != "clock"]
     return [(word(key, language), text) for key, text in rows]
 
 
@@ -174,11 +179,20 @@ def misfit(sheet: Sheet, language: str) -> list[str]:
     if sheet.order:
         lines.append(word("turned", language).format(order=sheet.order, own=sheet.own_order))
     if sheet.other_serial:
-        lines.append(word("other_serial", language).format(told=sheet.told_serial))
+        lines.append(word("other_serial", language).format(told=_numbers(sheet)))
     if sheet.other_ratios:
-        voltage, current = (shown(ratio) for ratio in sheet.told_ratios)
+        voltage, current = shown(sheet.told.voltage_ratio), shown(sheet.told.current_ratio)
         lines.append(word("other_ratios", language).format(voltage=voltage, current=current))
+    if sheet.clock_off:
+        colon = "：" if language == "zh" else ": "
+        lines.append(word("clock", language) + colon + clock_told(sheet.told, language))
     return lines
+
+
+def _numbers(sheet: Sheet) -> str:
+    """All that may be meant by the meter's number."""
+    also = (text for what, text in sheet.told.also if what != "model")
+    return " / ".join(dict.fromkeys(text for text in (sheet.told.serial, *also) if text))
 
 
 def text(sheet: Sheet, language: str) -> str:

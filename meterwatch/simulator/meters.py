@@ -19,9 +19,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from adapters.sources.modbus.codec import encode
+from adapters.sources.modbus.codec import encode, spread
 from adapters.sources.modbus.plan import width
-from collector.profile import Profile, Register, canonical
+from collector.profile import Profile, Register, Text, canonical
 from meterwatch.simulator.faults import Gateway, Line, Trouble, spoilt_body, spoilt_wire
 
 __all__ = ["DEVICE_BUSY", "Gateway", "Line", "Meter", "MeterServer", "Trouble", "crc16"]
@@ -38,7 +38,8 @@ class Meter:
     With ``raw`` it gives register numbers before scale instead, which are exact.
 
     A quantity it leaves out, or NaN, is answered as the type's "no value". Addresses without
-    a register are answered as 0, or with exception 2 when ``holes`` is False.
+    a register are answered as 0, or with exception 2 when ``holes`` is False. ``held``: what it
+    was set to, raw, in registers that are no readings (factors, exponents, ratios).
     """
 
     unit: int
@@ -49,6 +50,8 @@ class Meter:
     current_ratio: float = 1.0
     raw: bool = False
     holes: bool = True
+    serial: str = ""
+    held: Mapping[Register, float] = field(default_factory=dict)
     trouble: Trouble | None = None
     delay: float = 0.0
     exception: int = DEVICE_BUSY
@@ -78,17 +81,29 @@ class Meter:
 
     def _compute(self, now: int) -> dict[tuple[int, int], int]:
         numbers = self.values(now)
-        words: dict[tuple[int, int], int] = {}
+        words = self._itself()
         for register in self.profile.registers:
             number = numbers.get(register.quantity, float("nan"))
             if self.trouble is Trouble.WRONG:
                 number = self.distort(register.quantity, number)
             if not self.raw:
                 number = self._register_number(register, number)
-            for n, word in enumerate(encode(register, number)[: width(register)]):
-                key = (register.function, register.address + n)
-                shared = register.type == "bit" and register.function in {3, 4}
-                words[key] = words.get(key, 0) | word if shared else word
+            for one, shown in spread(register, number, self.held):
+                _put(words, one, encode(one, shown))
+        return words
+
+    def _itself(self) -> dict[tuple[int, int], int]:
+        """What it says of itself, where its model has registers for that."""
+        words: dict[tuple[int, int], int] = {}
+        for register, number in self.held.items():
+            _put(words, register, encode(register, number))
+        where = self.profile.identity.serial
+        if isinstance(where, Register):
+            _put(words, where, encode(where, float(self.serial or 0)))
+        elif isinstance(where, Text):
+            letters = self.serial.encode("ascii").ljust(2 * where.words, b"\0")
+            order = "<" if where.order == "BADC" else ">"
+            _put(words, where, struct.unpack(f"{order}{where.words}H", letters[: 2 * where.words]))
         return words
 
     def _register_number(self, register: Register, number: float) -> float:
@@ -99,6 +114,16 @@ class Meter:
             own = {"voltage": self.voltage_ratio, "current": self.current_ratio}
             ratio = own.get(unit.scales, self.ratio)
         return ((number / ratio - unit.offset) / unit.scale - register.offset) / register.scale
+
+
+def _put(words: dict[tuple[int, int], int], one: Register | Text, shown: Sequence[int]) -> None:
+    """Enter the words of one value; bits share theirs."""
+    if isinstance(one, Register):
+        shown = shown[: width(one)]
+    for n, word in enumerate(shown):
+        key = (one.function, one.address + n)
+        shared = isinstance(one, Register) and one.type == "bit" and one.function in {3, 4}
+        words[key] = words.get(key, 0) | word if shared else word
 
 
 class MeterServer:

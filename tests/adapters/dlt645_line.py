@@ -7,12 +7,15 @@ codec, so that one mistake is not made twice.
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 import tty
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
+
+from meterwatch.simulator.faults import Line
 
 
 def spoken(address: str, control: int, data: bytes = b"", wake: int = 4) -> bytes:
@@ -56,7 +59,18 @@ class SimMeter:
     most: int = 200
     """Bytes of data in one frame; more come in following frames."""
     errors: dict[str, int] = field(default_factory=dict)
+    ignores: frozenset[str] = frozenset()
+    """Identifiers to which it says nothing."""
+    whole_only: bool = False
+    """It does not know abbreviated addresses, only its own and everybody's."""
     asked: list[str] = field(default_factory=list)
+
+    def means(self, pattern: str) -> bool:
+        """Whether a question to ``pattern`` is one to this meter."""
+        if self.whole_only:
+            return pattern in {self.address, "AA" * 6}
+        pairs = zip(_bytes(pattern), _bytes(self.address), strict=True)
+        return all(asked in {"AA", own} for asked, own in pairs)
 
     def answer(self, control: int, data: bytes) -> bytes:
         """The bytes that answer a question; none where there is no answer."""
@@ -68,6 +82,8 @@ class SimMeter:
             return self._sent(address, 0x93, bytes.fromhex(address)[::-1])
         identifier = data[3::-1].hex().upper()
         self.asked.append(identifier)
+        if identifier in self.ignores:
+            return b""
         if identifier in self.errors:
             return self._sent(address, control | 0xC0, bytes([self.errors[identifier]]))
         value = self.shows().get(identifier)
@@ -95,13 +111,17 @@ class SimLine:
     that calls (``call``), or on a serial port (``serial``).
 
     ``lag``: answers are held back until that many more questions have come: what is late comes
-    just when the next is awaited. ``echo``: the adapter repeats every question.
+    just when the next is awaited. ``echo``: the adapter repeats every question. ``collide``:
+    meters that answer at the same time garble each other, as on two wires. With a ``line``
+    questions and answers take their time on it.
     """
 
-    def __init__(self, *meters: SimMeter) -> None:
+    def __init__(self, *meters: SimMeter, line: Line | None = None) -> None:
         self.meters: Sequence[SimMeter] = meters
+        self.line = line
         self.lag = 0
         self.echo = False
+        self.collide = False
         self.port = 0
         self.connections = 0
         self.heard = asyncio.Event()
@@ -171,8 +191,12 @@ class SimLine:
         heard = bytearray()
         try:
             while data := await reader.read(4096):
+                if self.line is not None:
+                    await asyncio.sleep(self.line.seconds(len(data)) + self.line.turnaround)
                 heard += data
                 for answer in self._answers(heard):
+                    if self.line is not None:
+                        await asyncio.sleep(self.line.seconds(len(answer)))
                     writer.write(answer)
         except ConnectionError:
             return
@@ -196,13 +220,11 @@ class SimLine:
     def _answered(self, question: bytes) -> bytes:
         pattern = question[6:0:-1].hex().upper()
         data = bytes((byte - 0x33) % 256 for byte in question[10:-2])
-        return b"".join(
-            meter.answer(question[8], data)
-            for meter in self.meters
-            if all(
-                p in {"AA", a} for p, a in zip(_bytes(pattern), _bytes(meter.address), strict=True)
-            )
-        )
+        answers = [meter.answer(question[8], data) for meter in self.meters if meter.means(pattern)]
+        answers = [one for one in answers if one]
+        if self.collide and len(answers) > 1:
+            return bytes(map(operator.and_, *answers[:2]))
+        return b"".join(answers)
 
 
 def _bytes(text: str) -> list[str]:

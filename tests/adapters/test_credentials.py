@@ -24,7 +24,7 @@ from adapters.identity.credentials import (
     new_token,
 )
 from adapters.identity.store import CredentialStore, GatewayCredentials
-from collector.errors import ConfigurationError
+from collector.errors import ConfigurationError, TemporaryError
 from collector.telemetry import Telemetry
 
 T0 = 1_795_305_600_000
@@ -304,8 +304,10 @@ class TestTheFile:
         assert len(CredentialStore(tmp_path).read().gateways) == 40
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-    def test_written_by_root_it_still_belongs_to_who_runs_the_program(self, tmp_path: Path) -> None:
-        data = tmp_path / "data"
+    def test_written_by_root_it_still_belongs_to_who_runs_the_program(
+        self, open_path: Path
+    ) -> None:
+        data = open_path / "data"
         data.mkdir()
         os.chown(data, 65534, 65534)
         door = Door(data)
@@ -313,6 +315,29 @@ class TestTheFile:
         door.add("gw-b")
         for path in (door.store.folder, *door.store.folder.iterdir()):
             assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534), path
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to lose")
+    @pytest.mark.parametrize("link", ["gateways.json", "lock", ""])
+    def test_links_in_the_programs_folder_lead_root_nowhere(
+        self, open_path: Path, link: str
+    ) -> None:
+        """The program's user may be taken over; a command of root's must not be its way up."""
+        (theirs := open_path / "theirs").mkdir(mode=0o700)
+        (theirs / "lock").write_text("root's")
+        data = open_path / "data"
+        (data / "secrets").mkdir(parents=True)
+        if link:
+            (data / "secrets" / link).symlink_to(theirs / "lock")
+        else:
+            (data / "secrets").rmdir()
+            (data / "secrets").symlink_to(theirs)
+        for path in (data, data / "secrets"):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+        with pytest.raises((ConfigurationError, TemporaryError)):
+            Door(data).add("gw-a")
+        assert [path.name for path in theirs.iterdir()] == ["lock"]
+        assert (theirs / "lock").read_text() == "root's"
+        assert (theirs / "lock").stat().st_uid == theirs.stat().st_uid == os.geteuid() == 0
 
     def test_a_file_of_an_earlier_version_with_less_in_it_is_read(self) -> None:
         one = Credential(id="0", kind="token", created=T0, hash="0" * 64)

@@ -438,10 +438,11 @@ async def test_a_meter_that_has_nothing_of_it_is_left_in_peace(
         ((up, reason),) = world.states("device:s/d")
         assert not up
         assert "has nothing of what its profile names" in reason
-        asked = len(meter.asked)
-        assert asked == 1 + 5 + 6
-        await clock.run_until(START + 61 * MINUTE)
-        assert len(meter.asked) == 2 * asked
+        everything = 1 + 5 + 6
+        assert len(meter.asked) <= everything + 35, "one question a minute, at most"
+        meter.shows = Moving(clock)
+        await clock.run_until(START + 32 * MINUTE)
+        assert believable(world) > 0
 
 
 # Whatever goes wrong.
@@ -678,8 +679,8 @@ def test_devices_that_cannot_be_polled_as_written_are_all_told() -> None:
                      SimulatedClock(START), Telemetry())  # fmt: skip
     told = "\n".join(map(str, caught.value.faults))
     for says in (
-        "no meter address",
-        "no DL/T 645 items",
+        'address is "12x4"',
+        "says nothing of dlt645",
         "spoken to in another way",
         "may also be",
     ):

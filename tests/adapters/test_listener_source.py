@@ -299,6 +299,27 @@ def test_who_sends_more_than_its_share_is_slowed_down_and_nobody_else() -> None:
         assert intake.count() == 93  # nothing of it was lost
 
 
+@pytest.mark.parametrize(
+    ("rates", "limit"),
+    [
+        (Rates(requests=1e6, readings=1e6, size=2 * len(BODY), burst=1.0), "bytes"),
+        (Rates(requests=1e6, readings=6, size=1e9, burst=1.0), "readings"),
+    ],
+)
+def test_bytes_and_readings_have_their_share_too(rates: Rates, limit: str) -> None:
+    settings = {"rates": rates, "window": 1}
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake, settings=settings) as served,
+        Raw(served) as raw,
+    ):
+        raw.connect()
+        for mid in range(1, 7):
+            raw.publish(message(row(time=T0 + mid)), mid)
+        assert [raw.packet()[1][1] for _ in range(6)] == list(range(1, 7))
+        assert served.count("listener_refused", limit=f"paused-{limit}") > 0
+
+
 def test_connections_of_one_gateway_share_its_share() -> None:
     settings = {"rates": Rates(requests=5, readings=1e6, size=1e9, burst=1.0)}
     with (

@@ -8,12 +8,16 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymodbus.framer import FramerRTU, FramerSocket
+from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
+from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
+from adapters.sources.modbus import request
 from adapters.sources.modbus.lack import Search
 from adapters.sources.modbus.owed import DOUBT_S, KEPT_S, Owed
-from adapters.sources.modbus.pace import slack
 from adapters.sources.modbus.plan import Block, blocks, spans
 from adapters.sources.modbus.reply import Kind, Question, Reply, crc16, rtu, tcp
+from adapters.sources.polling.pace import slack
 from collector.profile import Register
 
 ADDRESSES = st.sets(st.integers(0, 120), min_size=1, max_size=40)
@@ -135,3 +139,21 @@ def test_slack_is_what_nobody_misses() -> None:
     assert slack(0, full) == 10
     assert slack(0, [(50.0, 150.0, 30.0)]) == 120, "idle until 50, then 70 to spare"
     assert slack(0, [(0.0, 10.0, 30.0)]) == -20
+
+
+@given(
+    unit=st.integers(0, 255),
+    function=st.integers(1, 4),
+    address=st.integers(0, 0xFFFF),
+    count=st.integers(1, 125),
+    number=st.integers(1, 0xFFFF),
+)
+def test_a_question_is_what_another_make_asks(
+    unit: int, function: int, address: int, count: int, number: int
+) -> None:
+    kinds = {1: ReadCoilsRequest, 2: ReadDiscreteInputsRequest}
+    kinds |= {3: ReadHoldingRegistersRequest, 4: ReadInputRegistersRequest}
+    theirs = kinds[function](address=address, count=count, dev_id=unit, transaction_id=number)
+    block = Block(function, address, count)
+    assert request.tcp(unit, block, number) == FramerSocket(None).buildFrame(theirs)
+    assert request.rtu(unit, block) == FramerRTU(None).buildFrame(theirs)

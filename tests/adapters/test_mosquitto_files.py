@@ -136,14 +136,12 @@ class TestReplacing:
         ],
     )
     def test_whether_a_user_can_read_it(
-        self, tmp_path: Path, mode: int, owner: tuple[int, int], readable: bool
+        self, open_path: Path, mode: int, owner: tuple[int, int], readable: bool
     ) -> None:
-        for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-            above.chmod(0o755)
-        path = tmp_path / "p"
+        path = open_path / "p"
         path.touch()
         path.chmod(mode)
         os.chown(path, *owner)
         assert may_read(path, "nobody") is readable
-        tmp_path.chmod(0o700)
+        open_path.chmod(0o700)
         assert not may_read(path, "nobody")

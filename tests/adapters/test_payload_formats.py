@@ -135,6 +135,12 @@ class TestNeuron:
         assert refused(decoded) == [(Reason.UNKNOWN_QUANTITY, 1)]
         assert "is 'P' meant" not in decoded.refusals[0].detail  # nothing near enough
 
+    def test_an_error_is_told_as_a_mark_in_each_form(self) -> None:
+        tag = {"name": "voltage.l1", "value": 7, "error": 3002}
+        for told in ({"tags": [tag]}, {"values": {}, "errors": {"voltage.l1": 3002}}):
+            decoded = decode("mill", self.NAMED | told, own=self.OWN)
+            assert rows(decoded) == [(VOLTAGE, 0, None, Quality.NO_COMMUNICATION)]
+
     def test_the_nearest_of_the_makers_names_is_told(self) -> None:
         told = self.NAMED | {"values": {"mill_kwh": 1}}
         (one,) = decode("mill", told, own=self.OWN).refusals

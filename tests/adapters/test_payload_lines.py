@@ -219,6 +219,11 @@ m,device=main-meter power.active=7 {NS}
             (Reason.UNKNOWN_QUANTITY, 1, (5,)),
         ]
 
+    def test_an_escaped_equals_sign_is_none(self) -> None:
+        line = rb"m,device=main-meter power.active=1,power.active\=2"
+        decoded = decode("line-protocol", b"m,device=main-meter power.active=1\n" + line)
+        assert refused(decoded) == [(Reason.PAYLOAD, 1)]
+
     def test_a_fleets_own_tag_and_names(self) -> None:
         own = """
             base = "line-protocol"

@@ -12,8 +12,10 @@ import pytest
 
 from adapters.profiles import load_profiles
 from adapters.sources.modbus.address import parse_connection
-from adapters.sources.modbus.link import Failure, Link
+from adapters.sources.modbus.link import Link
 from adapters.sources.modbus.plan import plan
+from adapters.sources.polling import Failure
+from collector.profile import Profile, Register, canonical
 from collector.registry import Device
 from meterwatch.simulator.meters import ILLEGAL_ADDRESS, Meter, MeterServer
 
@@ -83,3 +85,36 @@ async def _read(link: Link, meter: Meter, image: dict[str, Any]) -> dict[str, fl
         answers += answer
     values, _ = made.decode(answers)
     return dict(zip((row.quantity for row in made.registers), values.tolist(), strict=True))
+
+
+def shown(profile: Profile) -> dict[str, float]:
+    """A number for each quantity, no two alike, such as each may have."""
+    return {
+        row.quantity: (117 + 7 * place) / _tenths(row)
+        for place, row in enumerate(profile.registers)
+        if row.type != "bit"
+    }
+
+
+def _tenths(row: Register) -> float:
+    if canonical(row).counter:
+        return 1
+    return 1000 if row.quantity.startswith("power.factor") else 10
+
+
+@pytest.mark.parametrize("model", MODELS, ids=[one.name for one in MODELS])
+async def test_what_a_simulated_meter_of_any_model_shows_comes_out_again(model: Profile) -> None:
+    """Also of models whose numbers are put together of several registers."""
+    parts = {part: 3.0 for row in model.registers for part in row.times}
+    parts |= {row.ten_to: -1.0 for row in model.registers if row.ten_to is not None}
+    meter = Meter(1, model, lambda _: shown(model), held=parts)
+    async with MeterServer([meter], lambda: 0) as server:
+        link = Link(parse_connection(server.url(1)).bus, 10.0)
+        try:
+            assert await link.connect() is None
+            got = await _read(link, meter, {})
+        finally:
+            link.close()
+    steps = {row.quantity: abs(row.scale) * canonical(row).scale for row in model.registers}
+    for quantity, number in shown(model).items():
+        assert got[quantity] == pytest.approx(number, rel=1e-6, abs=9 * steps[quantity]), quantity

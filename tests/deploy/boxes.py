@@ -58,9 +58,16 @@ class ShippedBroker(Mosquitto):
     """mosquitto with a configuration of ours; ``passwords`` is a file as mosquitto_passwd makes."""
 
     def __init__(
-        self, folder: Path, config: Path, passwords: Path, *, more: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        config: Path,
+        passwords: Path,
+        *,
+        more: Mapping[str, str] | None = None,
+        acl: Path = ACL,
     ) -> None:
         super().__init__(folder)
+        self._acl = acl
         self._shipped = config.read_text(encoding="utf-8")
         self._passwords = passwords
         self._more = dict(more or {})
@@ -70,7 +77,7 @@ class ShippedBroker(Mosquitto):
         here = {
             "listener": f"listener {self.port} 127.0.0.1",
             "password_file": f"password_file {self._passwords}",
-            "acl_file": f"acl_file {ACL}",
+            "acl_file": f"acl_file {self._acl}",
             "persistence_location": f"persistence_location {self.folder}/",
         }
         lines = {setting(self._shipped, key): line for key, line in here.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from adapters.sources.mqtt import MqttSettings
 from adapters.sources.mqtt.broker_limits import of_config
 from tests.deploy.boxes import (
+    ACL,
     COMPOSE,
     DEPLOY,
     GONE,
@@ -19,6 +21,7 @@ from tests.deploy.boxes import (
     make_secrets,
     password_file,
 )
+from tests.meterwatch.gateways import fleet
 from tests.servers import Certificates, free_port
 
 BOX = DEPLOY / "mosquitto" / "mosquitto.conf"
@@ -125,6 +128,37 @@ def test_what_waits_for_the_program_is_kept_over_a_restart_beyond_the_default_bo
         with Client(broker.port, "meterwatch", USERS["meterwatch"], name="center") as program:
             program.wait_messages(many)
             assert [int(payload) for _, payload in program.messages] == list(range(many))
+
+
+def test_the_gateway_commands_write_beside_what_is_shipped(tmp_path: Path) -> None:
+    """The shipped access list and a password by hand go on to hold; what the commands give and
+    take holds too, although the shipped lines would let everybody in who has logged in."""
+    acl = tmp_path / "acl"
+    acl.write_text(ACL.read_text(encoding="utf-8"), encoding="utf-8")
+    passwords = password_file(tmp_path / "p", {"meterwatch": "reads-all", "gw-hand": "by-hand"})
+    names = f'[broker]\npassword_file = "{passwords}"\nacl_file = "{acl}"\npid_file = "pid"\n'
+    with ShippedBroker(tmp_path / "b", BOX, passwords, acl=acl) as broker:
+        desk = fleet(tmp_path / "fleet", names + f'run_as = "{getpass.getuser()}"\n', broker)
+        (tmp_path / "fleet" / "pid").write_text(str(broker.pid))
+        a, b = desk.login("add", "gw-a"), desk.login("add", "gw-b")
+        with (
+            Client(broker.port, "gw-hand", "by-hand") as hand,
+            Client(broker.port, *a) as one,
+            Client(broker.port, *b) as other,
+            Client(broker.port, "meterwatch", "reads-all") as program,
+        ):
+            program.subscribe("meterwatch/v1/+/readings")
+            for client, name in ((hand, "gw-hand"), (one, "gw-a"), (other, "gw-b")):
+                assert client.publish(topic(name), b"") == 0
+            desk.type("revoke", "gw-a")
+            one.wait_gone()
+            for client, name in ((hand, "gw-hand"), (other, "gw-b")):
+                assert client.publish(topic(name), b"") == 0
+                client.subscribe(f"meterwatch/v1/{name}/replies")
+                assert program.publish(f"meterwatch/v1/{name}/replies", b"taken") == 0
+                client.wait_messages(1)
+            program.wait_messages(5)
+    assert acl.read_text(encoding="utf-8").startswith(ACL.read_text(encoding="utf-8"))
 
 
 @BOTH

@@ -60,17 +60,17 @@ class Desk:
     """Where the commands are typed."""
 
     folder: Path
-    broker: Guarded | None = None
+    broker: Mosquitto | None = None
 
     def type(self, *words: str, code: int = 0) -> str:
         """Run ``meterwatch gateway WORDS``, the folder after the first; what it printed."""
         typed = ["gateway", words[0], str(self.folder), *words[1:]]
-        read = self.broker.read if self.broker else 0
+        read = self.broker.reloads if self.broker else 0
         done: Result = CliRunner().invoke(app, typed)
         assert done.exit_code == code, (done.output, done.exception)
         broker = self.broker
         if broker is not None and "SIGHUP" in done.output:  # a signal arrives when it arrives
-            eventually(lambda: broker.read > read, "the broker reads its files")
+            eventually(lambda: broker.reloads > read, "the broker reads its files")
         return str(done.output)
 
     def login(self, *words: str) -> tuple[str, str]:
@@ -86,7 +86,7 @@ def login(shown: str) -> tuple[str, str]:
     return user[1], password[1]
 
 
-def fleet(folder: Path, settings: str = "", broker: Guarded | None = None) -> Desk:
+def fleet(folder: Path, settings: str = "", broker: Mosquitto | None = None) -> Desk:
     """A fleet folder with these settings."""
     (folder / "registry").mkdir(parents=True, exist_ok=True)
     (folder / "registry" / "print.toml").write_text(REGISTRY, encoding="utf-8")
@@ -102,10 +102,10 @@ class Guarded(Mosquitto):
         self, folder: Path, certificates: Certificates | None = None, more: str = ""
     ) -> None:
         self.acl, self.crl = folder / "acl", folder / "crl"
-        self.passwords, self.pid = folder / "passwords", folder / "pid"
+        self.passwords, self.pid_file = folder / "passwords", folder / "pid"
         folder.mkdir(parents=True)
         self.acl.touch()
-        config = f"acl_file {self.acl}\npid_file {self.pid}\n{more}"
+        config = f"acl_file {self.acl}\npid_file {self.pid_file}\n{more}"
         super().__init__(folder, config=config, users=OURS, certificates=certificates)
 
     def fleet(self, folder: Path, more: str = "") -> Desk:
@@ -117,13 +117,8 @@ class Guarded(Mosquitto):
                 passwords=self.passwords,
                 acl=self.acl,
                 crl=self.crl,
-                pid=self.pid,
+                pid=self.pid_file,
                 user=getpass.getuser(),
             )
         )
         return fleet(folder, settings, self)
-
-    @property
-    def read(self) -> int:
-        """How often it has read its files again."""
-        return sum("Reloading config" in line for line in self.log)

@@ -229,6 +229,14 @@ class TestTheAuthority:
         assert "CA:FALSE" in text
         (tmp_path / "box.example.pem").unlink()
 
+    @pytest.mark.parametrize("name", ["../etc/x", "", "a b", "例.example", "x" * 300])
+    def test_what_is_no_name_of_a_server_is_refused(
+        self, desk: Desk, tmp_path: Path, name: str
+    ) -> None:
+        words = ("ca", "--server", name, "--out", str(tmp_path / "out"))
+        assert "neither the name of a host nor an address" in desk.type(*words, code=1)
+        assert not (tmp_path / "out").exists()
+
     def test_keys_are_their_owners_alone(self, desk: Desk, tmp_path: Path) -> None:
         desk.type("ca")
         desk.type("add", "gw-a", "--certificate", "--out", str(tmp_path))
@@ -278,6 +286,25 @@ class TestTheAuthority:
         key.rename(away)
         assert "ca.key" in desk.type("revoke", "gw-a", code=3)
         away.rename(key)
+
+    def test_what_cannot_be_listed_keeps_no_password_in_force(
+        self, guarded: Desk, tmp_path: Path
+    ) -> None:
+        guarded.type("ca")
+        guarded.type("add", "gw-a")
+        guarded.type("add", "gw-a", "--certificate", "--out", str(tmp_path / "out"))
+        (guarded.folder / "data" / "secrets" / "ca.key").rename(guarded.folder / "away")
+        assert "gateway broker" in guarded.type("revoke", "gw-a", code=3)
+        assert "gw-a:" not in (guarded.folder / "broker" / "passwords").read_text()
+        assert "topic deny #" in (guarded.folder / "broker" / "acl").read_text()
+
+    def test_a_certificate_holds_as_long_as_it_was_given_for(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        desk.type("ca")
+        desk.type("add", "gw-a", "--certificate", "--expires", "12h", "--out", str(tmp_path))
+        (one,) = CredentialStore(desk.folder / "data").read().gateways["gw-a"].credentials
+        assert 0 <= one.created + 12 * 3_600_000 - one.until < 1000
 
     def test_both_kinds_stand_beside_each_other(self, desk: Desk, tmp_path: Path) -> None:
         desk.type("ca")

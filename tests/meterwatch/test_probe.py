@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from adapters.profiles import load_profiles
-from adapters.sources.modbus.address import AddressError
 from collector.errors import ConfigurationError
 from collector.profile import Identity, Register
+from meterwatch.commissioning.assess import Asked
 from meterwatch.commissioning.plausible import Verdict
+from meterwatch.commissioning.probe import probe
 from meterwatch.commissioning.probe_words import render
-from meterwatch.commissioning_commands import Asked, run_probe
-from meterwatch.probe import probe
+from meterwatch.probe_commands import run_probe
 from meterwatch.simulator.faults import Trouble
 from meterwatch.simulator.meters import Meter, MeterServer
 
@@ -125,7 +125,7 @@ async def test_what_the_meter_says_of_itself_is_told() -> None:
 
 
 async def test_a_url_that_is_none_is_refused() -> None:
-    with pytest.raises(AddressError, match="starts with none of"):
+    with pytest.raises(ConfigurationError, match="unknown kind of connection"):
         await probe("tcp://10.0.0.5:502")
 
 

@@ -22,9 +22,9 @@ from collector.profile import ORDERS, TYPES, Profile, Register
 from collector.quantities import quantities
 from meterwatch.clock import SimulatedClock
 from meterwatch.commissioning.plausible import Value, Verdict
+from meterwatch.commissioning.probe import Report, probe
 from meterwatch.commissioning.probe_words import render
 from meterwatch.commissioning.word_orders import choose, long_numbers, named, reordered, turned
-from meterwatch.probe import Report, probe
 from meterwatch.simulator.meters import Meter, MeterServer
 
 IMAGES = Path(__file__).parents[1] / "adapters" / "images"

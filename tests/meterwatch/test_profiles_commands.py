@@ -3,6 +3,8 @@ what it measures, how to connect it, and how far to trust it."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -10,6 +12,7 @@ from adapters.profiles import load_profiles
 from adapters.sources.modbus.address import parse_connection
 from collector.profile import PUSH
 from meterwatch.cli import app
+from meterwatch.fleet import shipped
 from meterwatch.profiles_commands import brings, find, fold, render
 
 
@@ -107,3 +110,16 @@ def test_the_command_takes_words_as_they_are_typed() -> None:
     assert run.exit_code == 0
     assert run.output.startswith("chint-dtsu666\n")
     assert "DTSU666-H" in run.output, "what to look at before it is believed"
+
+
+def test_a_fleets_own_models_are_found_too(tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    text = shipped("adapters.profiles")["dlt645-2007-three-phase.toml"]
+    text = text.replace('name = "dlt645-2007-three-phase"', 'name = "our-meter"')
+    text = text.replace('label = "', 'label = "Gargantua ')
+    (tmp_path / "profiles" / "our-meter.toml").write_text(text, encoding="utf-8")
+    run = CliRunner().invoke
+    ours = run(app, ["profiles", "gargantua", "--fleet", str(tmp_path)])
+    assert (ours.exit_code, ours.output.splitlines()[0]) == (0, "our-meter")
+    assert run(app, ["profiles", "gargantua"]).exit_code == 3
+    assert run(app, ["profiles", "--fleet", str(tmp_path / "nowhere")]).exit_code == 1

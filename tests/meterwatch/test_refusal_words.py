@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.sources.payload import Clocks
 from collector.model import Reason, Refusal
 from meterwatch.refusal_words import refusal
 from tests.adapters.pushed import T0, Fleet, message, row, topic
@@ -16,8 +18,8 @@ from tests.adapters.test_payload_attacks import ATTACKS
 fleet = Fleet()
 
 
-def refusals(payload: bytes, gateway: str = "gw-print") -> list[Refusal]:
-    return fleet.decoder.decode_many([(topic(gateway), payload, T0 + 1000)]).refusals
+def refusals(payload: bytes, gateway: str = "gw-print", form: str = "") -> list[Refusal]:
+    return fleet.decoder.decode_many([(topic(gateway), payload, T0 + 1000)], form).refusals
 
 
 POWER = {"power.active": 1.0}
@@ -41,7 +43,10 @@ REFUSED: dict[str, tuple[str, list[Refusal]]] = {
     ),
     **{
         f"time {time!r}": (Reason.BAD_TIME, refusals(message(row(time=time))))
-        for time in (1_795_000_000, T0 * 1000, -1, str(T0), "yesterday", 400_000_000_000)
+        for time in (
+            *(1_895_000_000, 2 * T0 * 1000, 0, 180_000, -1),
+            *(str(T0), "yesterday", 400_000_000_000),
+        )
     },
     "no JSON": (Reason.PAYLOAD, refusals(b'{"readings": [')),
     "another shape": (Reason.PAYLOAD, refusals(b"[]")),
@@ -67,6 +72,45 @@ REFUSED: dict[str, tuple[str, list[Refusal]]] = {
             "empty rows": Reason.TOO_LARGE,
         }.items()
     },
+    **{
+        f"table {number}": (reason, refusals(json.dumps({"tables": [table]}).encode()))
+        for number, (reason, table) in enumerate(
+            [
+                (Reason.PAYLOAD, 7),
+                (Reason.PAYLOAD, {"columns": ["device", "time", "time"], "rows": []}),
+                (Reason.PAYLOAD, {"columns": ["device"], "device": "x", "time": 1, "rows": []}),
+                (Reason.PAYLOAD, {"columns": ["time"], "rows": []}),
+                (Reason.PAYLOAD, {"columns": ["device"], "time": 1, "rows": [["a", 2]]}),
+                (Reason.PAYLOAD, {"columns": ["device"], "time": 1, "rows": [[]]}),
+                (Reason.PAYLOAD, {"columns": ["device", "a"], "time": 1, "rows": [[1, 2]]}),
+            ]
+        )
+    },
+    "tables that are none": (Reason.PAYLOAD, refusals(b'{"readings":[],"tables":7}')),
+    **{
+        f"{form} {raw!r}": (reason, refusals(raw, form=form))
+        for form, raw, reason in [
+            ("neuron", b"[]", Reason.PAYLOAD),
+            ("nonsense", b"[]", Reason.PAYLOAD),
+            ("thingsboard", b'{"power.active":1}', Reason.UNKNOWN_DEVICE),
+            ("neuron", b'{"values":{"a":1}}', Reason.UNKNOWN_DEVICE),
+            ("neuron", b'{"node":"main-meter","values":{"a":1}}', Reason.BAD_TIME),
+            ("neuron", b'{"node":"main-meter","values":{"a":1},"timestamp":[]}', Reason.BAD_TIME),
+            ("neuron", b'{"node":"main-meter","tags":[{}],"timestamp":1}', Reason.PAYLOAD),
+            ("line-protocol", b"m a=1", Reason.UNKNOWN_DEVICE),
+            ("line-protocol", b"m,device=main-meter a=1 x", Reason.BAD_TIME),
+            ("line-protocol", b"m,device=main-meter f=1e999", Reason.BAD_VALUE),
+            ("line-protocol", b"m,device=main-meter f=99999999999999999999i", Reason.BAD_VALUE),
+            ("line-protocol", b"m,device=main-meter", Reason.PAYLOAD),
+            ("line-protocol", b"m,device=main-meter a", Reason.PAYLOAD),
+            ("line-protocol", b"m,device a=1", Reason.PAYLOAD),
+            ("line-protocol", b",x=1 a=1", Reason.PAYLOAD),
+            ("line-protocol", b'm,x=1 f="1"2', Reason.PAYLOAD),
+            ("line-protocol", b"m,x=1 f=", Reason.PAYLOAD),
+            ("line-protocol", b"\xff", Reason.PAYLOAD),
+            ("line-protocol", b"\n" * 100_000, Reason.TOO_LARGE),
+        ]
+    },
     "no object of values": (Reason.PAYLOAD, refusals(b'{"readings": [{}]}')),
     "too large": (Reason.TOO_LARGE, [fleet.decoder.too_large(topic("gw-print"), b"", 9_999, T0)]),
 }
@@ -81,11 +125,31 @@ def test_a_refusal_is_read_in_chinese(name: str) -> None:
     reason, found = REFUSED[name]
     assert [one.reason for one in found] == [reason]
     said = refusal(found[0].detail, "zh")
-    if name == "no JSON":
+    if name == "no JSON" or "xff" in name:
         said = said.partition("：")[0]  # where the parser stumbled is its own words
     assert re.search(r"[\u4e00-\u9fff]", said)
     assert not ENGLISH.search(said.replace("it's", "")), (found[0].detail, said)
     assert refusal(found[0].detail, "en") == found[0].detail
+
+
+@pytest.mark.parametrize(
+    ("offset", "samples"),
+    [(0, "s"), (0, "ms"), (30, ""), (8 * 60, ""), (-8.5 * 60, ""), (-3, ""), (7, ""), (600_000, ""),
+     (14_000_000, ""), (60, "")],
+)  # fmt: skip
+def test_what_is_told_of_clocks_is_read_in_chinese(offset: float, samples: str) -> None:
+    clocks = Clocks()
+    for minute in range(6):
+        now = T0 + minute * 60_000
+        clocks.of("gw").saw(now, now - int(offset * 60_000))
+        if samples == "s":
+            clocks.of("gw").saw_unit(now, "s")
+    found = clocks.findings(T0)
+    assert len(found) == (samples != "ms")
+    for one in found:
+        said = refusal(one.told, "zh")
+        assert re.search(r"[\u4e00-\u9fff]", said)
+        assert not re.search(r"[a-z]{3}", said.replace("min", "")), said
 
 
 def test_names_and_numbers_stay() -> None:

@@ -12,13 +12,15 @@ import pytest
 
 from adapters.profiles import load_profiles
 from collector.quantities import quantities
+from meterwatch.commissioning.assess import Asked
+from meterwatch.commissioning.contact.ports import Identified
 from meterwatch.commissioning.findings import Installed
 from meterwatch.commissioning.plausible import Value
 from meterwatch.commissioning.sheet import Outcome, Proposal, Sheet, compare
 from meterwatch.commissioning.sheet_html import page
 from meterwatch.commissioning.sheet_words import text
 from meterwatch.commissioning.wiring import diagnose
-from meterwatch.commissioning_commands import Asked, run_probe
+from meterwatch.probe_commands import run_probe
 from meterwatch.simulator.meters import Meter, MeterServer
 from tests.meterwatch.three_phases import Load, Site, Wiring, shown
 
@@ -95,10 +97,10 @@ def test_no_more_is_proposed_than_was_seen() -> None:
     assert sheet(Site(MOTOR.loads, wiring=Wiring(reversed=(1,)))).proposal is Proposal.REFUSE
     assert sheet(fits=False).proposal is Proposal.REFUSE
     assert sheet(compared=(compare("kWh", "99", VALUES, {}),)).proposal is Proposal.REFUSE
-    assert sheet(told_serial="0021030001").proposal is Proposal.ACCEPT
-    assert sheet(told_serial="77").proposal is Proposal.REFUSE
-    assert "77" in text(sheet(told_serial="77"), "en")
-    other = sheet(takes_ratios=True, told_ratios=(1.0, 60.0))
+    assert sheet(told=Identified("0021030001")).proposal is Proposal.ACCEPT
+    assert sheet(told=Identified("77")).proposal is Proposal.REFUSE
+    assert "77" in text(sheet(told=Identified("77")), "en")
+    other = sheet(takes_ratios=True, told=Identified(voltage_ratio=1.0, current_ratio=60.0))
     assert other.proposal is Proposal.CHECK
     assert "1 × 60" in page(other, "zh")
 

@@ -1,25 +1,20 @@
 """Where a DL/T 645 meter is, from the ``connection`` a person wrote. Pure.
 
-    dlt645+serial:///dev/ttyS1?address=398192000337&baud=2400&parity=E&stop=1
-    dlt645+tcp://10.0.0.6:4001?address=398192000337             a transparent serial server
-    dlt645+listen://0.0.0.0:7645?terminal=13812345678&address=398192000337
-                                                                a terminal that calls us
-
-Meters with one ``Line`` share one connection and are asked one after another. A terminal that
-calls says who it is with its first bytes (``terminal``); one that says nothing is known by the
-address of its meter, and then has that one only. ``address`` is what the meter's label says; with
-``AA`` for its highest bytes (or all) the one meter whose number ends so.
+Which texts there are, and what is wrong with one, says ``collector/connections.py``. Meters with
+one ``Line`` share one connection and are asked one after another. A terminal that calls says who it
+is with its first bytes (``terminal``); one that says nothing is known by the address of its meter,
+and then has that one only. A meter's address is what its label says; with ``AA`` for its highest
+bytes (or all) the one meter whose number ends so.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from adapters.sources.dlt645.frame import wire_address
+from collector.connections import AddressError, open_connection
+
+__all__ = ["Address", "AddressError", "Line", "Way", "parse_connection"]
 
 
 class Way(Enum):
@@ -44,6 +39,12 @@ class Line:
     baud: int = 2400
     parity: str = "E"
     stop: int = 1
+    rs485: str = ""
+    """``high`` or ``low``: the RTS line while sending; empty: the transceiver switches itself."""
+    gap: float = 0.0
+    """Seconds of silence before each question."""
+    timeout: float = 0.0
+    """Seconds for one answer; 0: as the program's settings say."""
 
     @property
     def place(self) -> str:
@@ -67,72 +68,26 @@ class Address:
     meter: str
 
 
-class AddressError(ValueError):
-    """This is no DL/T 645 connection; the text says in which way."""
-
-
-_ALLOWED: Final = {
-    Way.SERIAL: {"address", "baud", "parity", "stop"},
-    Way.TCP: {"address"},
-    Way.LISTEN: {"address", "terminal"},
-}
-_TERMINAL: Final = re.compile(r"[A-Za-z0-9._-]{1,32}")
-
-
 def parse_connection(text: str) -> Address:
     """The address in ``text``; :class:`AddressError` names the first thing that is wrong."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as fault:
-        raise AddressError(f"{text!r} is no URL: {fault}") from fault
-    way = {way.value: way for way in Way}.get(parts.scheme)
-    if way is None:
-        raise AddressError(f"{text!r} starts with none of {', '.join(one.value for one in Way)}")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = sorted(set(options) - _ALLOWED[way])
-    if unknown:
-        known = ", ".join(sorted(_ALLOWED[way]))
-        raise AddressError(f"{text!r} has the unknown option {unknown[0]!r} (known: {known})")
-    meter = _meter(text, options)
-    if way is Way.SERIAL:
-        return Address(_serial(text, parts, options), meter)
-    if not parts.hostname or not port:
-        raise AddressError(f"{text!r} names no host and port")
-    if way is Way.TCP:
-        return Address(Line(way, parts.hostname, port), meter)
-    terminal = options.get("terminal", "")
-    if terminal and not _TERMINAL.fullmatch(terminal):
-        raise AddressError(f"{text!r}: terminal {terminal!r} is not letters, digits and . _ -")
-    line = Line(way, parts.hostname, port, caller=terminal or meter, named=bool(terminal))
-    return Address(line, meter)
-
-
-def _meter(text: str, options: dict[str, str]) -> str:
-    if not options.get("address"):
-        raise AddressError(f"{text!r} names no meter: add ?address=, the number on its label")
-    try:
-        return wire_address(options["address"])[::-1].hex().upper()
-    except ValueError as fault:
-        raise AddressError(f"{text!r}: {fault}") from fault
-
-
-def _serial(text: str, parts: SplitResult, options: dict[str, str]) -> Line:
-    if parts.netloc or not parts.path.strip("/"):
-        raise AddressError(f"{text!r} names no serial port, as in dlt645+serial:///dev/ttyS1")
-    parity = options.get("parity", "E")
-    if parity not in {"N", "E", "O"}:
-        raise AddressError(f"{text!r}: parity {parity!r} is none of N, E, O")
-    baud = _number(text, options, "baud", 2400, range(300, 4_000_001))
-    stop = _number(text, options, "stop", 1, range(1, 3))
-    return Line(Way.SERIAL, parts.path, baud=baud, parity=parity, stop=stop)
-
-
-def _number(text: str, options: dict[str, str], name: str, default: int, bounds: range) -> int:
-    given = options.get(name)
-    if given is None:
-        return default
-    if not (given.isascii() and given.isdecimal()) or len(given) > 8 or int(given) not in bounds:
-        wanted = f"a number from {bounds[0]} to {bounds[-1]}"
-        raise AddressError(f"{text!r}: {name} {given!r} is not {wanted}")
-    return int(given)
+    found = open_connection(text, "dlt645")
+    given = found.options
+    line = Line(
+        Way(found.scheme),
+        found.host,
+        found.number,
+        gap=int(given["gap"]) / 1000,
+        timeout=int(given["timeout"]) / 1000,
+    )
+    if line.way is Way.SERIAL:
+        line = replace(
+            line,
+            baud=int(given["baud"]),
+            parity=given["parity"],
+            stop=int(given["stop"]),
+            rs485=given["rs485"],
+        )
+    if line.way is Way.LISTEN:
+        terminal = given["terminal"]
+        line = replace(line, caller=terminal or given["address"], named=bool(terminal))
+    return Address(line, given["address"])

@@ -20,8 +20,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 from adapters.sources.dlt645 import message as messages
@@ -38,31 +36,8 @@ from adapters.sources.dlt645.frame import (
 )
 from adapters.sources.dlt645.message import Address, Answer, Message, Other, Question, Refusal
 from adapters.sources.dlt645.wire import Wire
+from adapters.sources.polling.failure import Failure, What
 from collector.telemetry import Telemetry
-
-
-class What(Enum):
-    """What went wrong, by what should be done about it."""
-
-    CONNECT = "no connection"
-    LOST = "connection lost"
-    SILENT = "no answer"
-    REFUSED = "refused"
-    NO_SUCH = "not in this meter"
-    """Asking again will not help."""
-    GARBLED = "wrong answer"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why there is no answer; ``detail`` says it to an electrician."""
-
-    what: What
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.what.value}: {self.detail}"
-
 
 SILENCES: Final = 4
 """This many questions in a row without a single byte, and a TCP connection may be half open."""
@@ -78,10 +53,23 @@ refusal will do as well. There are so many because a dead meter comes to owe the
 
 
 class Link:
-    """A connection to a line, opened by ``connect`` as often as needed. Used by one task."""
+    """A connection to a line, opened by ``connect`` as often as needed. Used by one task.
+    ``timeout`` seconds for one answer, ``gap`` of silence before each question. After ``silences``
+    questions in a row without a single byte it is closed; 0: never, for a serial port, and for who
+    asks addresses that nobody may have."""
 
-    def __init__(self, wire: Wire, telemetry: Telemetry, timeout: float) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        telemetry: Telemetry,
+        timeout: float,
+        gap: float = 0.0,
+        silences: int = SILENCES,
+    ) -> None:
         self.timeout = timeout
+        self._gap = gap
+        self._quiet_from = 0.0
+        self._most_silences = silences
         self._wire = wire
         self._telemetry = telemetry
         self._reader = Reader()
@@ -92,6 +80,7 @@ class Link:
         """Whether a question is."""
         self._lost = ""
         self._garbled = 0
+        self._stray = False
         self._foreign = ""
         self._silences = 0
         self._owed: defaultdict[str, dict[int, None]] = defaultdict(dict)
@@ -100,6 +89,12 @@ class Link:
     @property
     def connected(self) -> bool:
         return self._wire.connected
+
+    @property
+    def noisy(self) -> bool:
+        """Whether bytes came since the latest question that belong to no frame at all: an answer
+        beyond recognition, several at once, or what a terminal says now and then."""
+        return self._stray
 
     async def connect(self) -> Failure | None:
         """Open the line anew; None when it is open."""
@@ -111,16 +106,20 @@ class Link:
     def close(self) -> None:
         self._wire.close()
 
-    async def read(self, meter: str, identifier: int) -> bytes | Failure:
-        """The data behind ``identifier``, of all its frames."""
+    async def read(
+        self, meter: str, identifier: int, patience: float | None = None
+    ) -> bytes | Failure:
+        """The data behind ``identifier``, of all its frames. Each may take ``patience`` seconds,
+        ``timeout`` when not given."""
+        wait = self.timeout if patience is None else min(patience, self.timeout)
         if identifier in self._owed[meter]:
-            failure = await self._step(meter)
+            failure = await self._step(meter, wait)
             if failure is not None:
                 return failure
         data = b""
         number: int | None = None
         while True:
-            answer = await self._piece(meter, identifier, number)
+            answer = await self._piece(meter, identifier, number, wait)
             if isinstance(answer, Failure):
                 return answer
             data += answer.data
@@ -130,11 +129,15 @@ class Link:
             if number > FRAMES:
                 return Failure(What.GARBLED, f"meter {meter} never ends its answer")
 
-    async def who(self, pattern: str) -> str | Failure:
+    async def who(
+        self, pattern: str, patience: float | None = None, *, reading: bool = False
+    ) -> str | Failure:
         """The address of the one meter that ``pattern`` means. It is asked only at first contact,
-        so there is time to hear whether a second one answers."""
+        so there is time to hear whether a second one answers. Everybody is asked for the address;
+        with ``reading`` for a value, as part of an address always is: some know only that."""
+        wait = self.timeout if patience is None else min(patience, self.timeout)
         known = messages.read(pattern, ENERGY)
-        question = messages.read_address() if pattern == ANY else known
+        question = messages.read_address() if pattern == ANY and not reading else known
         seen: set[str] = set()
 
         def meant(said: Message) -> bool:
@@ -142,7 +145,7 @@ class Link:
                 seen.add(said.address)
             return bool(seen)
 
-        answer = await self._ask(question, meant, pattern)
+        answer = await self._ask(question, meant, pattern, wait)
         if isinstance(answer, Failure):
             return answer
         await self._listen(GAP_S, lambda said: meant(said) and len(seen) > 1)
@@ -153,7 +156,9 @@ class Link:
 
     # Asking.
 
-    async def _piece(self, meter: str, identifier: int, number: int | None) -> Answer | Failure:
+    async def _piece(
+        self, meter: str, identifier: int, number: int | None, wait: float
+    ) -> Answer | Failure:
         """One frame of an answer: the first, or the following one ``number``."""
         if number is None:
             question = messages.read(meter, identifier)
@@ -170,7 +175,7 @@ class Link:
                     return named and (said.address, said.control) == (meter, question.control)
             return False
 
-        answer = await self._ask(question, meant, meter)
+        answer = await self._ask(question, meant, meter, wait)
         if isinstance(answer, Failure):
             if answer.what in {What.SILENT, What.GARBLED}:
                 self._owe(meter, identifier)
@@ -183,10 +188,10 @@ class Link:
         assert isinstance(answer, Answer)
         return answer
 
-    async def _step(self, meter: str) -> Failure | None:
+    async def _step(self, meter: str, wait: float) -> Failure | None:
         """Ask ``meter`` for something that it owes nobody."""
         identifier = next(one for one in STEPS if one not in self._owed[meter])
-        answer = await self._piece(meter, identifier, None)
+        answer = await self._piece(meter, identifier, None, wait)
         if isinstance(answer, Failure) and answer.what not in {What.NO_SUCH, What.REFUSED}:
             return answer
         self._owed.pop(meter, None)
@@ -202,18 +207,22 @@ class Link:
             del owed[next(iter(owed))]
 
     async def _ask(
-        self, question: Frame, meant: Callable[[Message], bool], meter: str
+        self, question: Frame, meant: Callable[[Message], bool], meter: str, wait: float
     ) -> Message | Failure:
+        loop = asyncio.get_running_loop()
+        if self._gap and (rest := self._quiet_from + self._gap - loop.time()) > 0:
+            await asyncio.sleep(rest)
         if not self.connected:
             return Failure(What.LOST, self._lost or "the line is not open")
         self._forget()
         self._wire.send(encode(question))
-        answer = await self._listen(self.timeout, meant)
+        answer = await self._listen(wait, meant)
+        self._quiet_from = loop.time()
         if answer is not None:
             return answer
         if self._lost:
             return Failure(What.LOST, self._lost)
-        return self._silent(meter)
+        return self._silent(meter, wait)
 
     async def _listen(self, seconds: float, meant: Callable[[Message], bool]) -> Message | None:
         """The first message that is ``meant``; None after ``seconds`` without one, or when the
@@ -278,6 +287,7 @@ class Link:
         self._reader.clear()
         self._events.clear()
         self._garbled = 0
+        self._stray = False
         self._foreign = ""
         self._heard_at = 0.0
 
@@ -285,7 +295,9 @@ class Link:
         """What a frame says; what is none, or is not for us, is only counted."""
         if isinstance(event, Noise):
             self._telemetry.count("dlt645_noise_bytes", len(event.data))
-            if event.why is not Why.STRAY:
+            if event.why is Why.STRAY:
+                self._stray = True
+            else:
                 self._garbled += 1
             return None
         said = messages.understand(event)
@@ -297,12 +309,12 @@ class Link:
             self._foreign = f"an answer of meter {event.address} to something else came"
         return said
 
-    def _silent(self, meter: str) -> Failure:
+    def _silent(self, meter: str, wait: float) -> Failure:
         if not self._heard_at:
             self._silences += 1
-            if self._silences >= SILENCES:
+            if self._silences == self._most_silences:
                 self._wire.close()
-        text = f"meter {meter} does not answer within {self.timeout:g} s"
+        text = f"meter {meter} does not answer within {wait:.3g} s"
         if self._foreign:
             self._telemetry.count("dlt645_foreign_answers")
             return Failure(What.GARBLED, f"{text}; {self._foreign}")

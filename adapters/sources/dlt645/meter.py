@@ -1,4 +1,4 @@
-"""One meter on a line: what it is asked, what it refused, how it fares. No I/O.
+"""One meter on a line: what it is asked, and what it refused. Asks nothing itself.
 
 A meter that has no such data is not asked for it again until the next day, the next registry or
 the next time it was down: it may be another meter by then. One that refuses for another reason is
@@ -8,11 +8,11 @@ asked again, and only left in peace about that after ``PATIENCE`` times.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from adapters.sources.dlt645.plan import Plan, plan
+from adapters.sources.polling import Failure, Polled, What
 from collector.profile import Profile
 from collector.registry import Device
 
@@ -20,45 +20,54 @@ PATIENCE: Final = 3
 DAY_MS: Final = 86_400_000
 
 
-class Meter:
-    """``pattern`` is its address as written; ``address`` the whole one, once it is known."""
+class Meter(Polled):
+    """``pattern`` is its address as written; ``address`` the whole one, once it is known.
+    ``empty`` says why there is nothing to ask it for, when it refused everything."""
+
+    __slots__ = (
+        "_forget_at",
+        "_ids",
+        "_profile",
+        "_refused",
+        "_told",
+        "_whole",
+        "_without",
+        "address",
+        "empty",
+        "pattern",
+        "plan",
+    )
 
     def __init__(
         self, device: Device, pattern: str, profile: Profile, ids: Mapping[str, int]
     ) -> None:
-        self.device = device
+        super().__init__(device)
         self.pattern = pattern
         self.address = "" if "A" in pattern else pattern
-        self.origin = f"device:{device.key}"
-        self.interval = max(1, round(device.interval * 1000))
-        self.at = device.start
-        """When it is due, UTC ms; in the past: now."""
-        self.failures = 0
-        self.up: bool | None = None
-        """As told last; None: nothing was told yet."""
-        self.plan: Plan
+        self.empty = ""
         self._profile = profile
         self._ids = ids
         self._without: dict[int, str] = {}
         self._refused: Counter[int] = Counter()
         self._forget_at = 0
-        self._make()
+        self._told = ""
+        self._whole = plan(device, profile, ids)
+        self.plan: Plan = self._whole
 
-    def after(self, old: Meter | None) -> Meter:
-        """What to go on with where ``old`` was: itself when nothing about it changed."""
-        if old is None:
-            return self
-        if self._as_read() == old._as_read():  # noqa: SLF001 of the same class
-            return old
-        self.up = old.up
-        return self
+    @property
+    def wanted(self) -> bool:
+        return bool(self.plan.questions)
 
-    def _as_read(self) -> tuple[object, ...]:
-        where = replace(self.device, file="", line=0)
-        return where, self.pattern, self._profile, self._ids_read()
+    @property
+    def points(self) -> int:
+        return len(self._whole.points)
 
-    def _ids_read(self) -> tuple[int, ...]:
-        return plan(self.device, self._profile, self._ids).points
+    def as_read(self) -> tuple[object, ...]:
+        return self.where(), self.pattern, self._profile, self._whole.points
+
+    def ahead(self, answered: Collection[int]) -> int | None:
+        """What to ask next in a poll in which this was ``answered``; None: that is all."""
+        return next((one for one in self.plan.questions if one not in answered), None)
 
     def refuse(self, identifier: int, *, for_good: bool, why: str, now: int) -> bool:
         """It refused ``identifier``. True when it is to be left out from now on (a block: its
@@ -68,7 +77,7 @@ class Meter:
             return False
         self._without[identifier] = why
         self._forget_at = self._forget_at or now + DAY_MS
-        self._make()
+        self.plan = plan(self.device, self._profile, self._ids, self._without)
         return True
 
     def gave(self, identifier: int) -> None:
@@ -80,23 +89,30 @@ class Meter:
         if self._forget_at and self._forget_at <= now:
             self.widen()
 
-    def widen(self) -> None:
-        """Forget what it refused and who it was: it may be another meter by now."""
+    def emptied(self) -> Failure:
+        """It has nothing of what is wanted: then it is asked for all of it, now and then."""
+        self.empty = f"it has nothing of what its profile names: {self.refused()[1]}"
+        self.widen(barren=True)
+        return Failure(What.NO_SUCH, self.empty)
+
+    def widen(self, *, barren: bool = False) -> None:
         self._without.clear()
         self._refused.clear()
         self._forget_at = 0
+        self.barren = barren
         if "A" in self.pattern:
             self.address = ""
-        self._make()
+        self.plan = self._whole
 
-    def refused(self) -> str:
-        """What is left out, for people. Blocks are not: their values are asked for singly."""
+    def refused(self) -> tuple[int, str]:
+        """Blocks are not named: their values are asked for singly."""
         singles = {item.identifier for item in self._profile.items}
-        return "; ".join(
-            f"{identifier:08X} ({why})"
-            for identifier, why in sorted(self._without.items())
-            if identifier in singles
-        )
+        lacks = [one for one in sorted(self._without.items()) if one[0] in singles]
+        return len(lacks), ", ".join(f"{identifier:08X} ({why})" for identifier, why in lacks)
 
-    def _make(self) -> None:
-        self.plan = plan(self.device, self._profile, self._ids, self._without)
+    def news(self) -> bool:
+        told = self.refused()[1] if self._without else ""
+        if told == self._told:
+            return False
+        self._told = told
+        return True

@@ -1,43 +1,31 @@
 """The DL/T 645 source: polls every device that has a DL/T 645 connection, line by line.
 
-Invariants: one connection per line and one task per connection; a line that fails, whatever the
-reason, harms no other; meters are read only between their registry dates; all waiting is done on
-the clock that was handed in, except for what the wire itself needs.
+Lines whose terminals call us share listening sockets, which are open as long as a line needs them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from adapters.sources.dlt645.address import AddressError, Line, Way, parse_connection
+from adapters.sources import polling
+from adapters.sources.dlt645.address import Line, Way, parse_connection
 from adapters.sources.dlt645.frame import matches
-from adapters.sources.dlt645.line import LineLoop
-from adapters.sources.dlt645.link import Link
+from adapters.sources.dlt645.link import SILENCES, Link
 from adapters.sources.dlt645.meter import Meter
+from adapters.sources.dlt645.speaker import Dlt645Speaker
 from adapters.sources.dlt645.terminals import Terminals, TerminalWire
 from adapters.sources.dlt645.wire import SerialWire, TcpWire, Wire
-from adapters.sources.modbus.carrier import Carrier, Identify
-from collector.errors import ConfigurationError, Fault
+from adapters.sources.polling.carrier import Identify
+from adapters.sources.polling.source import RESTART_MS, Patience
 from collector.ports import Clock, Intake
 from collector.profile import Profile
 from collector.registry import Device
 from collector.telemetry import Telemetry
 
 KIND: Final = "dlt645"
-GOLDEN: Final = 0.6180339887498949
-"""Successive multiples of it, modulo 1, spread evenly however many there are."""
-RESTART_MS: Final = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    loop: LineLoop
-    task: asyncio.Task[None]
-    wire: Wire
 
 
 class Dlt645Source:
@@ -46,8 +34,7 @@ class Dlt645Source:
     ``devices``: those without a DL/T 645 connection are passed over. ``profiles`` by name.
     ``ids`` maps point names (``site/place/quantity/raw``) to stable ids, as ``PointTable.ids``
     does; quantities it does not name are not read. ``origin_ids`` as ``Journal.origin_ids``.
-    ``timeout`` seconds for one answer. ``spread`` seconds over which the lines' deadlines lie
-    (the first line is exactly on the multiples of its intervals).
+    ``timeout`` seconds for one answer. ``spread`` as in :class:`adapters.sources.polling.Poller`.
 
     Raises ``ConfigurationError`` with all faults when a device cannot be polled as written.
     """
@@ -65,17 +52,16 @@ class Dlt645Source:
         spread: float = 1.0,
     ) -> None:
         self.name = name
-        self._origin_ids = origin_ids
         self._clock = clock
         self._telemetry = telemetry
         self._timeout = timeout
-        self._spread = spread
-        self._wanted = gather(devices, profiles, ids)
-        self._lines: dict[Line, _Running] = {}
         self._sockets: dict[tuple[str, int], Terminals] = {}
-        self._opened = 0
+        self._called: dict[Line, TerminalWire] = {}
         self._opening: set[asyncio.Task[None]] = set()
-        self._carrier: Carrier | None = None
+        wanted = gather(devices, profiles, ids)
+        self._poller = polling.Poller(
+            name, KIND, wanted, self._speak, origin_ids, clock, telemetry, spread, self._ended
+        )
 
     def update(
         self, devices: Sequence[Device], profiles: Mapping[str, Profile], ids: Mapping[str, int]
@@ -83,58 +69,28 @@ class Dlt645Source:
         """Another registry from now on (call it in the source's loop). Lines that stay keep
         their connection, meters that stay their state. Raises as the constructor does, and
         then nothing changed."""
-        self._wanted = gather(devices, profiles, ids)
-        if self._carrier is not None:
-            self._arrange(self._carrier)
+        self._poller.update(gather(devices, profiles, ids))
 
     async def run(self, intake: Intake) -> None:
         """Poll until cancelled."""
-        self._carrier = Carrier(
-            self.name, intake, self._origin_ids, self._clock, self._telemetry, KIND
-        )
-        carrying = asyncio.create_task(self._carrier.run(), name=f"{self.name} carrier")
         try:
-            self._arrange(self._carrier)
-            await carrying  # until cancelled, or until it fails, which is a bug to be seen
+            await self._poller.run(intake)
         finally:
-            self._carrier = None
-            tasks = [carrying, *self._opening, *(one.task for one in self._lines.values())]
-            for task in tasks:
+            for task in list(self._opening):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for line in list(self._lines):
-                self._end(line)
-            for terminals in self._sockets.values():
-                terminals.close()
-            self._sockets.clear()
+            await asyncio.gather(*self._opening, return_exceptions=True)
 
-    def _arrange(self, carrier: Carrier) -> None:
-        """Start, change and end line loops until they are what is wanted."""
-        for line in [line for line in self._lines if line not in self._wanted]:
-            self._end(line)
-        for line, meters in self._wanted.items():
-            if line in self._lines:
-                self._lines[line].loop.replace(meters)
-            else:
-                self._begin(line, meters, carrier)
-        for where in [where for where, one in self._sockets.items() if not one.wires]:
-            self._sockets.pop(where).close()
+    def _speak(self, line: Line, patience: Patience[Meter]) -> Dlt645Speaker:
+        link = Link(
+            self._wire(line),
+            self._telemetry,
+            line.timeout or self._timeout,
+            line.gap,
+            0 if line.way is Way.SERIAL else SILENCES,
+        )
+        return Dlt645Speaker(link, self._clock, self._telemetry, patience)
 
-    def _begin(self, line: Line, meters: Sequence[Meter], carrier: Carrier) -> None:
-        phase = round(self._spread * 1000 * (self._opened * GOLDEN % 1.0))
-        self._opened += 1
-        wire = self._wire(line)
-        link = Link(wire, self._telemetry, self._timeout)
-        loop = LineLoop(line, meters, link, self._clock, carrier, self._telemetry, phase)
-        task = asyncio.create_task(self._keep(loop), name=f"{self.name} {line.origin}")
-        self._lines[line] = _Running(loop, task, wire)
-
-    def _end(self, line: Line) -> None:
-        running = self._lines.pop(line)
-        running.task.cancel()
-        if isinstance(running.wire, TerminalWire):
-            running.wire.end()
-            self._sockets[line.host, line.port].wires.remove(running.wire)
+    # Lines whose terminals call us.
 
     def _wire(self, line: Line) -> Wire:
         if line.way is Way.SERIAL:
@@ -147,13 +103,21 @@ class Dlt645Source:
             opening = asyncio.create_task(self._listen(self._sockets[where]))
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
-        wire = TerminalWire(line, partial(self._called, line))
+        wire = TerminalWire(line, partial(self._poller.wake, line))
+        self._called[line] = wire
         self._sockets[where].wires.append(wire)
         return wire
 
-    def _called(self, line: Line) -> None:
-        if line in self._lines:
-            self._lines[line].loop.wake()
+    def _ended(self, line: Line) -> None:
+        """Nobody behind ``line`` is polled any more."""
+        wire = self._called.pop(line, None)
+        if wire is None:
+            return
+        wire.end()
+        where = (line.host, line.port)
+        self._sockets[where].wires.remove(wire)
+        if not self._sockets[where].wires:
+            self._sockets.pop(where).close()
 
     async def _listen(self, terminals: Terminals) -> None:
         """Open the listening socket; whoever has the port now may let it go."""
@@ -166,67 +130,27 @@ class Dlt645Source:
         where = f"{terminals.host}:{terminals.port}"
         self._telemetry.event("listening for terminals", source=self.name, at=where)
 
-    async def _keep(self, loop: LineLoop) -> None:
-        """Run a line; a bug in it must not stop the others."""
-        while True:
-            try:
-                await loop.run()
-            except Exception as fault:  # noqa: BLE001 fenced off, told, tried again
-                self._telemetry.count("dlt645_line_faults", source=self.name)
-                self._telemetry.event(
-                    "line failed, will be restarted",
-                    level="error",
-                    origin=loop.line.origin,
-                    fault=repr(fault),
-                )
-            await self._clock.sleep_until(self._clock.now() + RESTART_MS)
-
 
 def gather(
     devices: Sequence[Device], profiles: Mapping[str, Profile], ids: Mapping[str, int]
 ) -> dict[Line, list[Meter]]:
     """Polled meters by line. Raises ``ConfigurationError`` with every fault."""
-    found: dict[Line, list[Meter]] = {}
-    faults: list[Fault] = []
-    by_place: dict[str, Line] = {}
-    fitting = sorted(name for name, profile in profiles.items() if profile.items)
-    for device in devices:
-        if not device.connection.startswith(f"{KIND}+"):
-            continue
-        try:
-            address = parse_connection(device.connection)
-        except AddressError as error:
-            faults.append(_fault(device, str(error)))
-            continue
-        profile = profiles.get(device.profile)
-        if profile is None or not profile.items:
-            what = f'profile "{device.profile}" has no DL/T 645 items'
-            faults.append(_fault(device, what, f"one of {', '.join(fitting)}"))
-            continue
-        line = address.line
-        if by_place.setdefault(line.place, line) != line:
-            todo = "one baud rate and parity per line"
-            faults.append(_fault(device, f"{line.place} is spoken to in another way", todo))
-            continue
-        meter = Meter(device, address.meter, profile, ids)
-        taken = next((one for one in found.get(line, ()) if _alike(one, meter)), None)
-        if taken is not None:
-            what = f"{meter.pattern} may also be {taken.device.key}, {taken.pattern}"
-            faults.append(_fault(device, what, "write the whole address of both"))
-            continue
-        found.setdefault(line, []).append(meter)
-    if faults:
-        raise ConfigurationError(faults)
-    return found
+
+    def make(device: Device, profile: Profile) -> tuple[Line, Meter]:
+        address = parse_connection(device.connection)
+        return address.line, Meter(device, address.meter, profile, ids)
+
+    return polling.gather(devices, profiles, KIND, make, _unlike)
 
 
-def _fault(device: Device, what: str, todo: str = "") -> Fault:
-    return Fault(device.file, device.line, f"device {device.key}: {what}", todo)
-
-
-def _alike(one: Meter, other: Meter) -> bool:
-    """Whether an abbreviated address may mean either, at the same time."""
+def _unlike(one: Meter, other: Meter) -> str:
+    """An abbreviated address that may mean either, at the same time."""
     together = one.device.start < other.device.end and other.device.start < one.device.end
     same = one.pattern == other.pattern
     either = matches(one.pattern, other.pattern) or matches(other.pattern, one.pattern)
-    return together and either and not same
+    if not together or same or not either:
+        return ""
+    return (
+        f"{other.pattern} may also be {one.device.key}, {one.pattern}:"
+        " write the whole address of both"
+    )

@@ -13,10 +13,10 @@ import os
 import socket
 import termios
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from adapters.sources.dlt645.address import Line
+from adapters.sources.polling.serial_port import drive, why_closed
 
 CONNECT_S: Final = 5.0
 Hear = Callable[[bytes], None]
@@ -136,8 +136,11 @@ class SerialWire:
                 write_timeout=0,
                 exclusive=True,
             )
-        except (serial.SerialException, OSError, ValueError, termios.error) as fault:
-            return f"cannot open {line.host}{_reason(line.host) or f': {fault}'}"
+            if line.rs485:
+                drive(self._port, line.rs485)
+        except (serial.SerialException, OSError, ValueError, termios.error):
+            self.close()
+            return f"cannot open {line.host}: {why_closed(line.host, rs485=bool(line.rs485))}"
         self._hear, self._lose = hear, lose
         asyncio.get_running_loop().add_reader(self._port.fileno(), self._readable)
         return ""
@@ -173,12 +176,3 @@ class SerialWire:
         """The adapter was pulled out."""
         self.close()
         self._lose(str(fault) if fault else f"{self._line.host} is gone")
-
-
-def _reason(path: str) -> str:
-    """Why a serial port cannot be opened, where that can be seen."""
-    if not Path(path).exists():
-        return ": there is no such serial port"
-    if not os.access(path, os.R_OK | os.W_OK):
-        return ": no permission to read and write it"
-    return ""

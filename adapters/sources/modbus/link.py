@@ -3,13 +3,13 @@
 Promise: ``read`` gives bytes that answer this very question, or a ``Failure`` as a value; it
 never raises for what happens on the wire and never waits longer than it may.
 
-pymodbus opens connections and makes requests. What it does not do, and is done here:
+pymodbus opens connections and carries bytes. What it does not do, and is done here:
 - a first ``connect`` that failed is never retried by it: every connect here is a new client,
   and it is given ``CONNECT_S`` at least: a lost SYN is sent again after 1 s and after 3, and a
   busy program may not take a slow turn of its own loop for a dead meter;
 - its ``execute`` waits with ``asyncio.wait_for``, which until Python 3.12 forgets a cancellation
-  that comes with the answer, and takes longer over it than over sending the question: we send
-  through it and wait by ourselves;
+  that comes with the answer, and takes longer over it than over sending the question: we write
+  the question (``request.py``) and wait by ourselves;
 - a connection lost while a question is open is told at once, not after the timeout;
 - it takes any answer of the right unit for the answer: bytes are read by ``reply.py`` instead,
   which holds unit, function, byte count and number against the question;
@@ -24,56 +24,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import termios
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
 from typing import Any, Final
 
 from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
-from pymodbus.pdu import ModbusPDU
-from pymodbus.pdu.bit_message import ReadCoilsRequest, ReadDiscreteInputsRequest
-from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 from serial import SerialException
-from serial.rs485 import RS485Settings
 
+from adapters.sources.modbus import request
 from adapters.sources.modbus.address import Bus, Framing
 from adapters.sources.modbus.owed import Owed
 from adapters.sources.modbus.plan import Block
 from adapters.sources.modbus.reply import Kind, Question, Reply, rtu, tcp
-
-
-class What(Enum):
-    """What went wrong, by what should be done about it."""
-
-    CONNECT = "no connection"
-    LOST = "connection lost"
-    SILENT = "no answer"
-    REFUSED = "refused"
-    """The device answered with an exception other than those below."""
-    NO_SUCH = "no such register"
-    """Exceptions 1, 2 and 3: not here, not like this; asking again will not help."""
-    BUSY = "busy"
-    """Exceptions 5 and 6: it is well, and asks to be asked again."""
-    GARBLED = "wrong answer"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why there is no answer; ``detail`` says it to an electrician. ``code``: the exception."""
-
-    what: What
-    detail: str
-    code: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.what.value}: {self.detail}"
-
+from adapters.sources.modbus.request import LAST_NUMBER
+from adapters.sources.polling.failure import Failure, What
+from adapters.sources.polling.serial_port import drive, why_closed
 
 EXCEPTIONS: Final = {
     1: "illegal function",
@@ -105,13 +73,6 @@ TRIES_IN_STEP: Final = 4
 """Questions to find out, at one go, whether a device is in step again."""
 BUFFER: Final = 4096
 
-_REQUESTS: Final[dict[int, Callable[..., ModbusPDU]]] = {
-    1: ReadCoilsRequest,
-    2: ReadDiscreteInputsRequest,
-    3: ReadHoldingRegistersRequest,
-    4: ReadInputRegistersRequest,
-}
-
 
 class Link:
     """A connection to ``bus``, opened by ``connect`` as often as needed. Used by one task.
@@ -127,6 +88,8 @@ class Link:
         """Connections made so far."""
         self._client: Any = None  # AsyncModbusTcpClient | AsyncModbusSerialClient
         self._numbered = bus.framing is Framing.TCP
+        self._number = 0
+        """Of the newest question. Counted on over connections: a late answer may outlive one."""
         self._open: Question | None = None
         self._answer: asyncio.Future[Reply] | None = None
         """What the open question waits for; an exception in it: there will be no answer."""
@@ -157,7 +120,7 @@ class Link:
         try:
             opened = await client.connect()
             if opened and self.bus.rs485:
-                self._drive(client)
+                drive(client.ctx.transport.sync_serial, self.bus.rs485)
         except (ModbusException, OSError, ValueError, termios.error, SerialException) as fault:
             opened, why = False, f": {fault}"
         except asyncio.CancelledError:
@@ -166,7 +129,9 @@ class Link:
         _heed_cancellation(client)
         if not opened:
             client.close()
-            return Failure(What.CONNECT, f"cannot open {self.bus.place}" + (self._reason() or why))
+            if self.bus.framing is Framing.SERIAL:
+                why = f": {why_closed(self.bus.host, rs485=bool(self.bus.rs485))}"
+            return Failure(What.CONNECT, f"cannot open {self.bus.place}{why}")
         client.ctx.callback_data = self._came
         client.ctx.max_buffer_size = BUFFER
         self._client = client
@@ -186,13 +151,6 @@ class Link:
         if self._owed and isinstance(answer, bytes) and self._doubtful(unit, block):
             failure = await self._confirm(unit, block, wait)
             return answer if failure is None else failure
-        return answer
-
-    async def nudge(self, unit: int, block: Block, patience: float | None = None) -> Failure | None:
-        """Is it there? Asks for as little of ``block`` as there is; a refusal is an answer."""
-        answer = await self.read(unit, short(block), patience)
-        if isinstance(answer, bytes) or answer.what in {What.NO_SUCH, What.REFUSED, What.BUSY}:
-            return None
         return answer
 
     def close(self) -> None:
@@ -226,15 +184,6 @@ class Link:
         framer = FramerType.SOCKET if bus.framing is Framing.TCP else FramerType.RTU
         return AsyncModbusTcpClient(bus.host, port=bus.port, framer=framer, **options)
 
-    def _drive(self, client: Any) -> None:
-        """Have the port's driver switch the transceiver to sending and back, by its RTS line."""
-        client.ctx.transport.sync_serial.rs485_mode = RS485Settings(
-            rts_level_for_tx=self.bus.rs485 == "high",
-            rts_level_for_rx=self.bus.rs485 != "high",
-            delay_before_tx=None,
-            delay_before_rx=None,
-        )
-
     def _connection(self, made: bool) -> None:
         """pymodbus says that the connection is there or gone: wake whoever waits for an answer."""
         if not made:
@@ -245,20 +194,6 @@ class Link:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(reason)
 
-    def _reason(self) -> str:
-        """Why a serial port cannot be opened, where that can be seen."""
-        if self.bus.framing is not Framing.SERIAL:
-            return ""
-        if not Path(self.bus.host).exists():
-            return ": there is no such serial port"
-        if not os.access(self.bus.host, os.R_OK | os.W_OK):
-            return ": no permission to read and write it"
-        if self.bus.rs485:
-            return (
-                ": in use, not a serial port, or its driver cannot do rs485 (leave that out then)"
-            )
-        return ": in use, or not a serial port"
-
     # Asking.
 
     async def _ask(self, unit: int, block: Block, patience: float) -> bytes | Failure:
@@ -267,9 +202,8 @@ class Link:
             await asyncio.sleep(rest)
         if not self.connected:
             return Failure(What.LOST, self.bus.place)
-        request = _REQUESTS[block.function](address=block.address, count=block.count, dev_id=unit)
         try:
-            reply = await self._sent(loop, request, block, patience)
+            reply = await self._sent(loop, unit, block, patience)
         except TimeoutError:
             return self._silent(unit, block, patience)
         except (OSError, termios.error) as fault:
@@ -287,12 +221,13 @@ class Link:
         return self._judged(unit, block, reply)
 
     def _sent(
-        self, loop: asyncio.AbstractEventLoop, request: ModbusPDU, block: Block, patience: float
+        self, loop: asyncio.AbstractEventLoop, unit: int, block: Block, patience: float
     ) -> asyncio.Future[Reply]:
-        """Send ``request`` as pymodbus's ``execute`` does. Nobody else uses this client."""
-        manager = self._client.ctx
-        number = request.transaction_id = manager.getNextTID()
-        self._open = Question(request.dev_id, block.function, _length(block), number)
+        """Send a question. Nobody else uses this client."""
+        self._number = number = self._number % LAST_NUMBER + 1
+        numbered = self.bus.framing is Framing.TCP
+        frame = request.tcp(unit, block, number) if numbered else request.rtu(unit, block)
+        self._open = Question(unit, block.function, _length(block), number)
         answer = self._answer = loop.create_future()
         self._deadline = loop.time() + patience
         if self._watch is not None and self._watch.when() > self._deadline:
@@ -300,7 +235,7 @@ class Link:
             self._watch = None
         if self._watch is None:
             self._watch = loop.call_at(self._deadline, self._look, loop)
-        manager.pdu_send(request)
+        self._client.ctx.send(frame)  # which forgets what came before
         return answer
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -465,7 +400,7 @@ class Link:
         yield Block(7 - block.function if block.function > 2 else 3, block.address, 2)
 
 
-def short(block: Block) -> Block:
+def shortest(block: Block) -> Block:
     """As little of it as can be asked."""
     return Block(block.function, block.address, 1)
 

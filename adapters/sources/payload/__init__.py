@@ -1,5 +1,6 @@
 """What gateways push (docs/gateway-protocol.md): payloads in, one batch out. Pure."""
 
+from adapters.sources.payload.clocks import ClockFinding, Clocks
 from adapters.sources.payload.decoder import Decoded, Message, PayloadDecoder, form_of
 from adapters.sources.payload.formats import OWN, Format, parse_formats
 from adapters.sources.payload.mappings import load_formats
@@ -7,6 +8,8 @@ from adapters.sources.payload.receipts import Receipt, RefusedRows, answer
 
 __all__ = [
     "OWN",
+    "ClockFinding",
+    "Clocks",
     "Decoded",
     "Format",
     "Message",

@@ -166,6 +166,8 @@ class Notes:
         self._found: dict[tuple[str, str], _Note] = {}
         self._unnamed: dict[str, _Note] = {}
         self._reasons: set[str] = set()
+        self.remarks: set[str] = set()
+        """What is to be told of readings that are stored."""
 
     def add(self, reason: str, device: str, detail: str, count: int, row: int = WHOLE) -> None:
         """``count`` readings of ``device`` (empty: not told) in row number ``row`` are refused."""

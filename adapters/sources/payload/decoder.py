@@ -19,14 +19,16 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+from adapters.sources.payload.clocks import Clock, Clocks, in_milliseconds, remark
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
 from adapters.sources.payload.foreign import ForeignReader
 from adapters.sources.payload.formats import LINE_PROTOCOL, OWN, PER_SECOND, Format
 from adapters.sources.payload.line_protocol import LineReader
 from adapters.sources.payload.mappings import load_formats
+from adapters.sources.payload.own import read
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
 from adapters.sources.payload.receipts import Id, Receipt
-from adapters.sources.payload.shape import OversizeError, Read, Reader, Row, UnreadableError, read
+from adapters.sources.payload.shape import OversizeError, Read, Reader, Row, UnreadableError
 from adapters.sources.payload.unpack import MOST_BYTES, MOST_ITEMS, unpack
 from collector.model import Batch, Reason, Refusal, concat
 from collector.normalise import parse_time
@@ -71,8 +73,10 @@ class _Known:
         origin: int,
         devices: Sequence[Device],
         formats: Mapping[str, Format],
+        clock: Clock,
     ) -> None:
         self.gateway = gateway
+        self.clock = clock
         self.zone = zone
         self.origin = origin
         self.plans: dict[tuple[object, ...], Plan] = {}
@@ -128,7 +132,10 @@ class PayloadDecoder:
         profiles: Mapping[str, Profile],
         formats: Mapping[str, Format] | None = None,
         max_bytes: int = MOST_BYTES,
+        clocks: Clocks | None = None,
     ) -> None:
+        self.clocks = clocks or Clocks()
+        """What is wrong with the gateways' clocks."""
         self._most = max_bytes
         self._plain = min(max_bytes, MOST_ITEMS)  # so many bytes need no second look
         self._planner = Planner(registry, table, profiles)
@@ -148,6 +155,7 @@ class PayloadDecoder:
                 int(origin),
                 brought.get(gateway.id, []),
                 formats,
+                self.clocks.of(gateway.id),
             )
             for gateway, origin in zip(gateways, origins[1:], strict=True)
         }
@@ -197,7 +205,8 @@ class PayloadDecoder:
             else:
                 kind = _kind(known, _base(form, unit))
                 refusals.extend(notes.refusals(received, origin, kind, payload))
-                receipts.append(Receipt(len(values) - before, notes.refused(), own))
+                told = tuple(sorted(notes.remarks))
+                receipts.append(Receipt(len(values) - before, notes.refused(), own, told))
         late = bool(columns.backfill) and all(columns.backfill)
         return Decoded(columns.batch(), refusals, late, receipts)
 
@@ -247,18 +256,27 @@ class PayloadDecoder:
                 or row.flags
             ):
                 at = number if numbers is None else numbers[number]
-                notes = self._row(known, row, at, columns, notes)
+                notes = self._row(known, row, at, received, columns, notes)
                 continue
             columns.plans.append(plan)
             times.append(time)
             take(row.values.values())
         if len(times) > first:
-            late = max(times[first:]) < received - self._late_after
+            newest = max(times[first:])
+            late = newest < received - self._late_after
             columns.close(known.origin, received, message.backfill or late)
+            if not message.backfill:
+                known.clock.saw(received, newest)
         return notes, message.id
 
     def _row(
-        self, known: _Known, row: Row, number: int, columns: Columns, notes: Notes | None
+        self,
+        known: _Known,
+        row: Row,
+        number: int,
+        received: int,
+        columns: Columns,
+        notes: Notes | None,
     ) -> Notes | None:
         """Append one row that has something about it, or note why not."""
         values, units, flags = row.values, row.units, row.flags
@@ -268,7 +286,10 @@ class PayloadDecoder:
         if units:
             key = (tuple(units.items()), key)
         plan = known.plans.get(key) or self._plan(known, row, key)
-        time, fault = _read_time(row, known)
+        time, fault, unit = _read_time(row, known, received)
+        if unit:
+            notes = notes or Notes()
+            notes.remarks.add(remark(unit))
         if plan.refused:
             notes = notes or Notes()
             for reason, detail, count in plan.refused:
@@ -373,17 +394,31 @@ def _whole(fault: UnreadableError) -> Notes:
     return Notes.of(Reason.PAYLOAD, str(fault), 1)
 
 
-def _read_time(row: Row, known: _Known) -> tuple[int, str]:
-    """The row's time, or what is wrong with it."""
-    try:
-        time = parse_time(row.time, known.zone)
-    except ValueError as fault:
-        return 0, str(fault)
-    if isinstance(row.time, str):
+def _read_time(row: Row, known: _Known, received: int) -> tuple[int, str, str]:
+    """The row's time, or what is wrong with it, and the unit in which it came where that was not
+    milliseconds."""
+    written = row.time
+    if isinstance(written, str):
+        try:
+            time = parse_time(written, known.zone)
+        except ValueError as fault:
+            return 0, str(fault), ""
         if len(known.times) >= _TIMES:
             known.times.clear()
-        known.times[row.time] = time
-    return time, ""
+        known.times[written] = time
+        if time < OLDEST:
+            known.clock.saw(received, time)
+        return time, "", ""
+    time, unit = in_milliseconds(written, received)
+    if unit:
+        known.clock.saw_unit(received, unit)
+    elif 0 <= time * 1000 < OLDEST:
+        known.clock.saw(received, time)
+        return 0, f"time {written} is of 1970: has the gateway's clock lost its time?", ""
+    try:
+        return parse_time(time, known.zone), "", unit
+    except ValueError as fault:
+        return 0, str(fault), ""
 
 
 def _bad_time(row: Row, plan: Plan, time: int) -> tuple[str, str, str]:

@@ -28,6 +28,7 @@ from adapters.sources.payload.when import MISSING, Times
 from collector.model import Reason
 from collector.registry import Device
 
+_NUMBERS: Final = {float, bool, type(None)}
 _any: Final = msgspec.json.Decoder()
 
 
@@ -61,9 +62,15 @@ class Gathered:
         self._form = form
         self.device, self._number, self._damages = device, number, damages
         self.rows: dict[str, Row] = {}
+        self._plain = not (form.tags or form.ignore or form.text_values)
 
     def take(self, values: Mapping[str, Any], unit: str = "", flag: str | None = None) -> None:
         """Add those of ``values`` that can be one."""
+        if self._plain and not (self.rows or unit or flag):
+            plain = _all_numbers(values)
+            if plain:
+                self.rows[self.device] = Row(self.device, 0, plain)
+                return
         values = {name: value for name, value in values.items() if name not in self._form.ignore}
         if self._form.text_values:
             values = {name: number_of(value) for name, value in values.items()}
@@ -197,6 +204,19 @@ class ForeignReader:
             return
         for row in gathered.rows.values():
             row.time = time
+
+
+def _all_numbers(values: Mapping[str, Any]) -> dict[str, Scalar] | None:
+    """``values`` if each of them can be one as it is."""
+    kinds = set(map(type, values.values())) - _NUMBERS
+    if not kinds:
+        return dict(values)
+    if kinds != {int}:
+        return None
+    try:
+        return {name: float(v) if type(v) is int else v for name, v in values.items()}
+    except OverflowError:
+        return None
 
 
 def _rows_at(whole: Any, path: str) -> list[tuple[Any, Any]]:

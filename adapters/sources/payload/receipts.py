@@ -8,7 +8,7 @@ reply topic, the answer to a request): docs/gateway-protocol.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -35,11 +35,12 @@ class RefusedRows(msgspec.Struct, frozen=True, gc=False):
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What became of one message. ``stored``: readings that go to the journal. ``id``: what the
-    message called itself."""
+    message called itself. ``remarks``: what its sender should mend although they are stored."""
 
     stored: int
     refused: tuple[RefusedRows, ...] = ()
     id: Id = None
+    remarks: tuple[str, ...] = ()
 
     @staticmethod
     def of_refusal(refusal: Refusal) -> Receipt:
@@ -70,19 +71,17 @@ def answer(receipt: Receipt, words: Callable[[str], str] | None = None) -> bytes
     def told(text: str) -> str:
         return text if words is None else words(text)
 
-    return msgspec.json.encode(
+    refused = [
         {
-            "id": receipt.id,
-            "stored": receipt.stored,
-            "refused": [
-                {
-                    "rows": part.rows,
-                    "count": part.count,
-                    "reason": part.reason,
-                    "detail": told(part.detail),
-                    "todo": told(TODO[part.reason]) if part.reason in TODO else None,
-                }
-                for part in receipt.refused
-            ],
+            "rows": part.rows,
+            "count": part.count,
+            "reason": part.reason,
+            "detail": told(part.detail),
+            "todo": told(TODO[part.reason]) if part.reason in TODO else None,
         }
-    )
+        for part in receipt.refused
+    ]
+    made: dict[str, Any] = {"id": receipt.id, "stored": receipt.stored, "refused": refused}
+    if receipt.remarks:
+        made["remarks"] = [told(text) for text in receipt.remarks]
+    return msgspec.json.encode(made)

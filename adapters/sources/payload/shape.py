@@ -1,9 +1,4 @@
-"""The shape of a gateway's JSON message, and what can be saved of one that breaks it. Pure.
-
-``read`` gives the rows of a message. A payload that is JSON of the right shape costs one typed
-decode. One that is JSON with a fault somewhere is gone through piece by piece, so that a value
-written as text spoils itself and not its neighbours. What is not JSON raises ``UnreadableError``.
-"""
+"""What every reader of messages makes of them: rows, and what of a message is damaged. Pure."""
 
 from __future__ import annotations
 
@@ -18,6 +13,7 @@ from adapters.sources.payload.receipts import LONGEST_ID, Id
 from collector.model import Reason
 
 Scalar = float | bool | None
+Cell = float | bool | str | None
 
 
 class Row(msgspec.Struct, gc=False):
@@ -31,10 +27,23 @@ class Row(msgspec.Struct, gc=False):
     flags: dict[str, str] | None = None
 
 
+class Table(msgspec.Struct, gc=False):
+    """The compact form. ``columns`` says what stands in each of ``rows``: ``device``, ``time``, and
+    quantities. What is the same for all rows stands beside them; a row may end early."""
+
+    columns: list[str]
+    rows: list[list[Cell]]
+    device: str | None = None
+    time: int | str | None = None
+    serial: str | int | None = None
+    units: dict[str, str] | None = None
+
+
 class Message(msgspec.Struct, gc=False):
     """What one MQTT message (or one HTTP request) holds."""
 
-    readings: list[Row]
+    readings: list[Row] = []
+    tables: list[Table] = []
     backfill: bool = False
     id: Id = None
 
@@ -59,6 +68,10 @@ Read = tuple[Message, list[Damage], list[int] | None]
 those left had."""
 
 
+Reader = Callable[[bytes, int], Read]
+"""Reads a message (unpacked) that was received then. Raises ``UnreadableError``."""
+
+
 class UnreadableError(ValueError):
     """Nothing of this payload can be used; the text says why, for an electrician."""
 
@@ -67,65 +80,8 @@ class OversizeError(UnreadableError):
     """It is more than one message may hold."""
 
 
-_typed: Final = msgspec.json.Decoder(Message)
-_any: Final = msgspec.json.Decoder()
 _NUMBER: Final = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?\s*", re.ASCII)
 _LONGEST_NUMBER: Final = 64
-
-
-Reader = Callable[[bytes, int], Read]
-"""Reads a message (unpacked) that was received then. Raises ``UnreadableError``."""
-
-
-def read(payload: bytes, received: int = 0) -> Read:  # noqa: ARG001 - as every reader
-    """The rows of ``payload`` and what of it is damaged. Raises ``UnreadableError``."""
-    try:
-        message = _typed.decode(payload)
-    except msgspec.ValidationError:
-        return _salvage(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise UnreadableError(f"this is not JSON: {fault}") from fault
-    damages: list[Damage] = []
-    if message.id is not None:
-        message.id = own_id(message.id, damages)
-    return message, damages, None
-
-
-def own_id(written: Any, damages: list[Damage]) -> Id:
-    """By what a message calls itself; None for what cannot be that."""
-    match written:
-        case None:
-            return None
-        case bool():
-            pass
-        case int() if abs(written) < 10 ** (LONGEST_ID - 1):
-            return written
-        case str() if len(written) <= LONGEST_ID:
-            return written
-    told = f'"id" is neither a text nor a whole number of {LONGEST_ID} characters at most'
-    damages.append(Damage("", f"{told}; it is not repeated", 0))
-    return None
-
-
-def _salvage(payload: bytes) -> Read:
-    try:
-        whole = _any.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise UnreadableError(f"this is not JSON: {fault}") from fault
-    if not isinstance(whole, dict) or not isinstance(whole.get("readings"), list):
-        raise UnreadableError('a message is an object with a list "readings"')
-    damages: list[Damage] = []
-    message = Message([], whole.get("backfill") is True, own_id(whole.get("id"), damages))
-    if not isinstance(whole.get("backfill", False), bool):
-        # A flag that cannot be read says nothing about the readings themselves.
-        damages.append(Damage("", '"backfill" is neither true nor false; taken as false', 0))
-    numbers: list[int] = []
-    for number, raw in enumerate(whole["readings"]):
-        row = _row(raw, number, damages)
-        if row is not None:
-            message.readings.append(row)
-            numbers.append(number)
-    return message, damages, numbers
 
 
 def shown(value: Any, most: int = 60) -> str:
@@ -143,26 +99,20 @@ def shown(value: Any, most: int = 60) -> str:
             return json.dumps(value)[:most]
 
 
-def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
-    if not isinstance(raw, dict):
-        damages.append(Damage("", "an entry of readings is not an object", 1, number))
-        return None
-    device = raw.get("device")
-    named = device if isinstance(device, str) else ""
-    values = raw.get("values")
-    if not isinstance(values, dict):
-        damages.append(Damage(named, 'an entry of readings has no object "values"', 1, number))
-        return None
-    count = len(values)
-    values = dict(usable(named, values, number, damages))
-    if not values and count:
-        return None
-    try:
-        return msgspec.convert(raw | {"values": values}, Row)
-    except msgspec.ValidationError as fault:
-        told = str(fault).replace("`$", "`reading")
-        damages.append(Damage(named, told, count, number))
-        return None
+def own_id(written: Any, damages: list[Damage]) -> Id:
+    """By what a message calls itself; None for what cannot be that."""
+    match written:
+        case None:
+            return None
+        case bool():
+            pass
+        case int() if abs(written) < 10 ** (LONGEST_ID - 1):
+            return written
+        case str() if len(written) <= LONGEST_ID:
+            return written
+    told = f'"id" is neither a text nor a whole number of {LONGEST_ID} characters at most'
+    damages.append(Damage("", f"{told}; it is not repeated", 0))
+    return None
 
 
 def usable(

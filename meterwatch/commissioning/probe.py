@@ -1,36 +1,45 @@
 """Reads one device and says which profile fits it: the first thing to do at a new meter.
 
-Reads only, stores nothing. With a profile given, that one is judged; without, every profile
-that has registers is tried. What is plausible stands in :mod:`.commissioning.plausible`; where
-no profile is as it stands, the other orders of bytes are tried on what was read. With ``watch``
-the device is read again for that long, and what its wiring shows is said too.
+Reads only, stores nothing. With a profile given, that one is judged; without, every profile of
+the device's protocol is tried. What is plausible stands in :mod:`.plausible`; where no profile is
+as it stands, the other orders of bytes are tried on what was read. With ``watch`` the device is
+read again for that long, and what its wiring shows is said too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 
-from adapters.profiles import load_profiles
-from adapters.sources.modbus.address import parse_connection
-from adapters.sources.modbus.link import Link, What
 from collector.profile import ORDERS, Profile
 from meterwatch.clock import SystemClock
-from meterwatch.commissioning.plausible import Objection, Value, Verdict, judge, object_to
-from meterwatch.commissioning.reading import NOTHING_SAID, Identified, Reading, identify
+from meterwatch.commissioning.contact.ports import (
+    NOTHING_SAID,
+    Clock,
+    Contact,
+    Ending,
+    Identified,
+    Reading,
+    Taken,
+    Trouble,
+)
+from meterwatch.commissioning.contact.table import Surroundings, contact_at
+from meterwatch.commissioning.models import SHIPPED, Models
+from meterwatch.commissioning.plausible import (
+    UNCONNECTED,
+    Objection,
+    Phases,
+    Value,
+    Verdict,
+    judge,
+    object_to,
+    phases,
+)
 from meterwatch.commissioning.word_orders import OWN, Choice, choose, long_numbers, named
 
 EVERY_S: Final = 2.0
 """Between two readings while a device is watched; an answer that takes longer makes it longer."""
-
-
-class Clock(Protocol):
-    """What of :mod:`meterwatch.clock` a watch needs."""
-
-    def now(self) -> int: ...
-
-    async def sleep_until(self, time: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,8 @@ class Attempt:
     ``turn`` is the one other turn of byte orders under which it fits although it does not as it
     stands (else empty); ``values`` are then those under it, ``order`` is the device's order and
     ``own_order`` the profile's. ``unclear`` names several orders between which its values do not
-    decide.
+    decide. ``lacking``: quantities that the device does not give, and why. ``phases`` other than
+    alike is a reason why it does not fit.
     """
 
     profile: str
@@ -62,17 +72,20 @@ class Attempt:
     unclear: tuple[str, ...] = ()
     order: str = ""
     own_order: str = ""
+    lacking: tuple[tuple[str, str], ...] = ()
+    phases: Phases = Phases.ALIKE
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a probe found; ``attempts`` from the best fit down. ``failure`` when nothing was
-    reached at all. ``samples``: what the first attempt's profile (turned, where it is) brought
-    over time, the oldest first; ``broken`` says why the watch ended early."""
+    """What a probe found; ``attempts`` from the best fit down. ``url`` is what the registry gets;
+    ``trouble``: why there was nothing to judge. ``samples``: what the first attempt's profile
+    (turned, where it is) brought over time, the oldest first; ``broken`` says why the watch ended
+    early."""
 
     url: str
     attempts: tuple[Attempt, ...]
-    failure: str = ""
+    trouble: Trouble | None = None
     samples: tuple[Sample, ...] = ()
     broken: str = ""
     identified: Identified = NOTHING_SAID
@@ -97,32 +110,30 @@ class Tried:
     reading: Reading
     asked_for: bool
     """It is the only one that somebody named, and need not be told from others."""
-    samples: list[tuple[int, bytes]] = field(default_factory=list)
+    samples: list[tuple[int, Taken]] = field(default_factory=list)
 
 
 async def probe(
     url: str,
     profile: Profile | None = None,
     *,
-    profiles: Mapping[str, Profile] | None = None,
+    models: Models = SHIPPED,
     patience: float = 2.0,
     watch: float = 0.0,
     clock: Clock | None = None,
 ) -> Report:
     """Read the device at ``url`` (a ``connection`` as in the registry), and again for ``watch``
-    seconds; an answer may take ``patience`` seconds. Raises ``AddressError`` for a URL that is
-    none."""
-    address = parse_connection(url)
-    known = load_profiles() if profiles is None else profiles
-    wanted = [profile] if profile is not None else [p for p in known.values() if p.registers]
+    seconds; an answer may take ``patience`` seconds. Raises ``ConfigurationError`` for a URL that
+    is none."""
     time: Clock = clock or SystemClock()
-    link = Link(address.bus, patience)
+    contact = contact_at(url, patience, Surroundings(models.zone, time))
+    wanted = [profile] if profile is not None else models.of(contact.protocol)
     try:
-        failure = await link.connect()
-        if failure is not None:
-            return Report(url, (), failure.detail)
-        tried, silent = await try_profiles(link, address.unit, wanted, time)
-        if silent:
+        trouble = await contact.open()
+        if trouble is not None:
+            return Report(url, (), trouble)
+        tried, silent = await try_profiles(contact, wanted, time, models)
+        if silent is not None:
             return Report(url, tuple(one.attempt for one in tried), silent)
         broken = await _watch(tried[0], watch, time) if watch > 0 else ""
         if tried[0].samples:
@@ -131,46 +142,70 @@ async def probe(
         fits = attempts[0].verdict in {Verdict.PLAUSIBLE, Verdict.UNDECIDED}
         itself = NOTHING_SAID
         if fits and not broken:
-            itself = await identify(link, address.unit, tried[0].reading.profile)
+            itself = await contact.identify(tried[0].reading.profile)
         samples = _samples(tried[0])
-        return Report(url, attempts, samples=samples, broken=broken, identified=itself)
+        return Report(contact.url, attempts, samples=samples, broken=broken, identified=itself)
     finally:
-        link.close()
+        contact.close()
 
 
 async def try_profiles(
-    link: Link, unit: int, wanted: Sequence[Profile], clock: Clock
-) -> tuple[list[Tried], str]:
-    """Every profile in turn, sorted by how well it fits; second: why the device is silent, if it
-    is."""
+    contact: Contact, wanted: Sequence[Profile], clock: Clock, models: Models = SHIPPED
+) -> tuple[list[Tried], Trouble | None]:
+    """Every profile in turn, sorted by how well it fits, and a fleet's own before others that fit
+    as well; second: why the device is silent, if it is."""
     tried: list[Tried] = []
     for profile in wanted:
         one = Tried(
             Attempt(profile.name, profile.label, profile.label_zh, Verdict.NO_ANSWER),
-            Reading(link, unit, profile),
+            contact.reading(profile),
             len(wanted) == 1,
         )
         tried.append(one)
-        failure = await one.reading.read()
-        if failure is not None:
-            one.attempt = replace(one.attempt, failure=str(failure))
-            if failure.what is What.SILENT:  # another profile will not wake it
-                return tried, str(failure)
+        taken = await one.reading.read()
+        if isinstance(taken, Trouble):
+            one.attempt = replace(one.attempt, failure=taken.detail)
+            if taken.what is Ending.SILENT:  # another profile will not wake it
+                return tried, taken
             continue
-        if not one.reading.image:
-            one.attempt = replace(one.attempt, failure=next(iter(one.reading.refused), ""))
+        if not taken.values():
+            failure = next(iter(one.reading.refused), "")
+            one.attempt = replace(one.attempt, failure=failure, lacking=one.reading.lacking)
             continue
-        one.samples.append((clock.now(), one.reading.image))
+        one.samples.append((clock.now(), taken))
         one.attempt = _judged(one)
-    tried.sort(key=lambda one: _rank(one.attempt), reverse=True)
-    return tried, ""
+    _with_all_phases(tried)
+    tried.sort(key=lambda one: _rank(one.attempt, models), reverse=True)
+    return tried, None
 
 
-def _rank(attempt: Attempt) -> tuple[int, int]:
+def _with_all_phases(tried: Sequence[Tried]) -> None:
+    """Of profiles that name the same values, those that leave phases out which the device has do
+    not fit."""
+    fits = [one for one in tried if one.attempt.verdict is Verdict.PLAUSIBLE]
+    for one in fits:
+        left_out = {"voltage.l2", "voltage.l3"}.difference(one.reading.profile.measured)
+        for other in fits:
+            alike = bool(_identifiers(one) & _identifiers(other))
+            if alike and left_out & _alive(other) and "voltage.l1" in _alive(one):
+                one.attempt = replace(one.attempt, verdict=Verdict.IMPLAUSIBLE, phases=Phases.MORE)
+
+
+def _identifiers(one: Tried) -> set[int]:
+    return {item.identifier for item in one.reading.profile.items}
+
+
+def _alive(one: Tried) -> set[str]:
+    """Quantities that the device gives and that are not 0."""
+    return {v.quantity for v in one.attempt.values if v.given and abs(v.value) >= UNCONNECTED}
+
+
+def _rank(attempt: Attempt, models: Models) -> tuple[int, bool, int]:
     """The best is the largest. A profile that fits once its orders are turned is better than one
     of which nothing is known."""
     given = sum(value.given for value in attempt.values)
-    return (2 * attempt.verdict + (3 if attempt.turn else 0), given)
+    score = 2 * attempt.verdict + (3 if attempt.turn else 0)
+    return (score, attempt.profile in models.own, given)
 
 
 async def _watch(one: Tried, seconds: float, clock: Clock) -> str:
@@ -182,25 +217,30 @@ async def _watch(one: Tried, seconds: float, clock: Clock) -> str:
     while (due := max(due + round(EVERY_S * 1000), clock.now())) <= start + seconds * 1000:
         await clock.sleep_until(due)
         at = clock.now()
-        failure = await one.reading.read()
-        if failure is not None:
-            return str(failure)
-        one.samples.append((at, one.reading.image))
+        taken = await one.reading.read()
+        if isinstance(taken, Trouble):
+            return taken.detail
+        one.samples.append((at, taken))
     return ""
 
 
 def _judged(one: Tried) -> Attempt:
     """The attempt by all that was read so far: first as the profile stands."""
     reading, profile = one.reading, one.reading.profile
-    values = reading.values(one.samples[-1][1])
+    values = one.samples[-1][1].values()
     objections = tuple(object_to(values))
-    verdict = Verdict.IMPLAUSIBLE if objections else judge(values)
+    compared = phases(values, profile.measured)
+    verdict = judge(values)
+    if objections or (compared is Phases.FEWER and not one.asked_for):
+        verdict = Verdict.IMPLAUSIBLE
     attempt = replace(
         one.attempt,
         verdict=verdict,
         values=values,
         objections=objections,
         failure="; ".join(reading.refused),
+        lacking=reading.lacking,
+        phases=compared,
     )
     long = long_numbers(profile)
     if not long or (verdict is Verdict.PLAUSIBLE and len(one.samples) == 1):
@@ -210,7 +250,7 @@ def _judged(one: Tried) -> Attempt:
         return replace(attempt, unclear=tuple(named(profile, turn) for turn in choice.turns))
     if not choice.other:
         return attempt
-    turned = reading.values(one.samples[-1][1], choice.other)
+    turned = one.samples[-1][1].values(choice.other)
     tells = judge(turned)
     if tells is Verdict.IMPLAUSIBLE or (tells is Verdict.UNDECIDED and not one.asked_for):
         return attempt  # less bad than as it stands; still more likely another profile
@@ -225,12 +265,10 @@ def _judged(one: Tried) -> Attempt:
 
 
 def _chosen(one: Tried, long: frozenset[str]) -> Choice:
-    decoded = {
-        turn: [one.reading.values(image, turn) for _, image in one.samples] for turn in ORDERS
-    }
+    decoded = {turn: [taken.values(turn) for _, taken in one.samples] for turn in ORDERS}
     return choose(decoded, long)
 
 
 def _samples(one: Tried) -> tuple[Sample, ...]:
     turn = one.attempt.turn or OWN
-    return tuple(Sample(time, one.reading.values(image, turn)) for time, image in one.samples)
+    return tuple(Sample(time, taken.values(turn)) for time, taken in one.samples)

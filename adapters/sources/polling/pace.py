@@ -25,11 +25,13 @@ RISES, FALLS = 0.5, 0.1
 class Pace:
     """How fast one slave is."""
 
-    __slots__ = ("answers", "cost", "longest", "short")
+    __slots__ = ("answers", "cost", "longest", "mean", "short")
 
     def __init__(self) -> None:
         self.cost = 0.0
-        """One poll of it, all blocks."""
+        """One poll of it, all blocks; rather too long than too short: slack goes by it."""
+        self.mean = 0.0
+        """One poll of it, as it mostly is."""
         self.answers = 0
         self.longest = 0.0
         """The longest answer to one of its questions, lately."""
@@ -41,8 +43,9 @@ class Pace:
         change = took - self.cost
         if self.answers:
             self.cost += change * (RISES if change > 0 else FALLS)
+            self.mean += (took - self.mean) * FALLS
         else:
-            self.cost = took
+            self.cost = self.mean = took
         self.answers += 1
         self.longest = max(longest, self.longest * FORGETS)
 

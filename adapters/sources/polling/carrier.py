@@ -14,7 +14,16 @@ from typing import Final
 
 import numpy as np
 
-from collector.model import Batch, Entry, Ids, Qualities, Segments, SourceState, Values
+from collector.model import (
+    Batch,
+    Entry,
+    Ids,
+    Qualities,
+    Refusal,
+    Segments,
+    SourceState,
+    Values,
+)
 from collector.ports import Clock, Delivery, Intake, Urgency
 from collector.telemetry import Telemetry
 
@@ -34,13 +43,13 @@ class Carrier:
         origin_ids: Identify,
         clock: Clock,
         telemetry: Telemetry,
-        kind: str = "modbus",
+        kind: str,
     ) -> None:
         self.wide = False
         """The journal nears its bound: poll less often (law 10)."""
-        self._name = name
-        self._kind = kind
+        self.kind = kind
         """Of source: what its metrics are named by."""
+        self._name = name
         self._intake = intake
         self._origin_ids = origin_ids
         self._clock = clock
@@ -78,6 +87,12 @@ class Carrier:
         )
         return self._round
 
+    def refusal(self, refusal: Refusal) -> Round:
+        """What could not be used goes the same way, and is kept with its reason."""
+        self._round.entries.append(refusal)
+        self._ready.set()
+        return self._round
+
     @property
     def full(self) -> bool:
         return self._round.rows >= FULL_ROWS
@@ -99,9 +114,9 @@ class Carrier:
             await self._intake.deliver(Delivery(None, Urgency.CONTROL, current.entries))
         if current.rows:
             kept = await self._intake.deliver(Delivery(current.batch(), Urgency.POLL))
-            self._telemetry.count(f"{self._kind}_polls", len(current.sizes), source=self._name)
+            self._telemetry.count(f"{self.kind}_polls", len(current.sizes), source=self._name)
             self._telemetry.count(
-                f"{self._kind}_readings" if kept else f"{self._kind}_readings_refused",
+                f"{self.kind}_readings" if kept else f"{self.kind}_readings_refused",
                 current.rows,
                 source=self._name,
             )

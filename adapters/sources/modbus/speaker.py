@@ -1,0 +1,104 @@
+"""How the slaves of one Modbus bus are spoken to: a poll is its blocks, one after another.
+
+Before the readings of a slave count it is asked who it is, where the registry and its profile know
+that: at first, whenever it may have been exchanged, and once a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from adapters.sources.modbus.link import Link, shortest
+from adapters.sources.modbus.plan import Block
+from adapters.sources.modbus.slave import Slave
+from adapters.sources.polling import Answer, Failure, What
+from adapters.sources.polling.failure import ALIVE
+from collector.ports import Clock
+
+REFUSALS: Final = 8
+"""Blocks of one poll that are read in halves; the search goes on with the next poll."""
+
+
+class ModbusSpeaker:
+    """Implements ``polling.Speaker``. ``patience`` says how long a question of a poll may wait."""
+
+    def __init__(
+        self, link: Link, clock: Clock, patience: Callable[[Slave, int], float | None]
+    ) -> None:
+        self.timeout = link.timeout
+        self._link = link
+        self._clock = clock
+        self._patience = patience
+        self.connect = link.connect
+        self.close = link.close
+
+    @property
+    def connected(self) -> bool:
+        return self._link.connected
+
+    async def ask(self, device: Slave, patience: float, *, short: bool) -> Failure | None:
+        """A refusal is an answer, except of a slave that refused everything."""
+        block = device.plan.blocks[0]
+        answer = await self._link.read(device.unit, shortest(block) if short else block, patience)
+        if isinstance(answer, bytes) or (answer.what in ALIVE and not device.barren):
+            return None
+        return answer
+
+    async def poll(self, device: Slave) -> Answer | Failure:
+        if device.asks_who(self._clock.now()):
+            failure = await self._identify(device)
+            if failure is not None:
+                return failure
+        clock, unit, link = self._clock, device.unit, self._link
+        before = clock.monotonic()
+        left = list(reversed(device.plan.blocks))
+        done: list[Block] = []
+        answers: list[bytes] = []
+        refusal: Failure | None = None
+        longest, refusals = 0.0, 0
+        while left:
+            block = left.pop()
+            answer = await link.read(unit, block, self._patience(device, clock.now()))
+            after = clock.monotonic()
+            longest, before = max(longest, after - before), after
+            if isinstance(answer, bytes):
+                done.append(block)
+                answers.append(answer)
+            elif answer.what is not What.NO_SUCH:
+                if refusal is not None:
+                    device.replan(whole=False)
+                return answer
+            else:
+                refusal = answer
+                refusals += 1
+                if refusals > REFUSALS:
+                    break
+                left += reversed(device.narrow(block, answer.code))
+        if refusal is None:
+            values, qualities = device.plan.decode(b"".join(answers))
+            return Answer(device.plan.points, values, qualities, longest)
+        return _refused(device, done, answers, refusal, whole=refusals <= REFUSALS)
+
+    async def _identify(self, device: Slave) -> Failure | None:
+        """Who is it? What it does not say is no objection; another serial number is one."""
+        answers: dict[Block, bytes] = {}
+        for block in device.who:
+            answer = await self._link.read(device.unit, block, None)
+            if isinstance(answer, bytes):
+                answers[block] = answer
+            elif answer.what not in {What.NO_SUCH, What.REFUSED}:
+                return answer
+        return device.said(answers, self._clock.now())
+
+
+def _refused(
+    device: Slave, done: list[Block], answers: list[bytes], refusal: Failure, *, whole: bool
+) -> Answer | Failure:
+    """What came of a poll in which something was refused."""
+    read = device.only(done)
+    values, qualities = read.decode(b"".join(answers))
+    device.replan(whole=whole)
+    if device.barren:
+        return refusal
+    return Answer(read.points, values, qualities, None, whole)

@@ -1,0 +1,107 @@
+"""Our own JSON (docs/gateway-protocol.md) -> rows, and what can be saved of a damaged one. Pure.
+
+A payload that is JSON of the right shape costs one typed decode. One that is JSON with a fault
+somewhere is gone through piece by piece, so that a value written as text spoils itself and not its
+neighbours. What is not JSON raises ``UnreadableError``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from adapters.sources.payload.shape import (
+    Damage,
+    Message,
+    Read,
+    Row,
+    UnreadableError,
+    own_id,
+    usable,
+)
+from adapters.sources.payload.tables import add_table, of_damaged
+
+_typed: Final = msgspec.json.Decoder(Message)
+_any: Final = msgspec.json.Decoder()
+
+
+def read(payload: bytes, received: int = 0) -> Read:  # noqa: ARG001 - as every reader
+    """The rows of ``payload`` and what of it is damaged. Raises ``UnreadableError``."""
+    try:
+        message = _typed.decode(payload)
+    except msgspec.ValidationError:
+        return _salvage(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise UnreadableError(f"this is not JSON: {fault}") from fault
+    damages: list[Damage] = []
+    if message.id is not None:
+        message.id = own_id(message.id, damages)
+    if not message.tables:
+        return message, damages, None
+    numbers = list(range(len(message.readings)))
+    number = len(numbers)
+    for table in message.tables:
+        number = add_table(table, number, message.readings, numbers, damages)
+    return message, damages, numbers
+
+
+def _salvage(payload: bytes) -> Read:
+    try:
+        whole = _any.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise UnreadableError(f"this is not JSON: {fault}") from fault
+    if not isinstance(whole, dict) or not any(
+        isinstance(whole.get(key), list) for key in ("readings", "tables")
+    ):
+        raise UnreadableError('a message is an object with a list "readings"')
+    damages: list[Damage] = []
+    message = Message(backfill=whole.get("backfill") is True, id=own_id(whole.get("id"), damages))
+    if not isinstance(whole.get("backfill", False), bool):
+        # A flag that cannot be read says nothing about the readings themselves.
+        damages.append(Damage("", '"backfill" is neither true nor false; taken as false', 0))
+    numbers: list[int] = []
+    number = 0
+    for raw in _list(whole, "readings", damages):
+        row = _row(raw, number, damages)
+        if row is not None:
+            message.readings.append(row)
+            numbers.append(number)
+        number += 1
+    for raw in _list(whole, "tables", damages):
+        table = of_damaged(raw, number, damages)
+        if table is None:
+            number += 1
+        else:
+            number = add_table(table, number, message.readings, numbers, damages)
+    return message, damages, numbers
+
+
+def _list(whole: dict[str, Any], key: str, damages: list[Damage]) -> list[Any]:
+    found = whole.get(key, [])
+    if isinstance(found, list):
+        return found
+    damages.append(Damage("", f'"{key}" is no list'))
+    return []
+
+
+def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
+    if not isinstance(raw, dict):
+        damages.append(Damage("", "an entry of readings is not an object", 1, number))
+        return None
+    device = raw.get("device")
+    named = device if isinstance(device, str) else ""
+    values = raw.get("values")
+    if not isinstance(values, dict):
+        damages.append(Damage(named, 'an entry of readings has no object "values"', 1, number))
+        return None
+    count = len(values)
+    values = dict(usable(named, values, number, damages))
+    if not values and count:
+        return None
+    try:
+        return msgspec.convert(raw | {"values": values}, Row)
+    except msgspec.ValidationError as fault:
+        told = str(fault).replace("`$", "`reading")
+        damages.append(Damage(named, told, count, number))
+        return None

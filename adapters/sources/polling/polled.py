@@ -1,0 +1,98 @@
+"""One device on a bus, as the bus sees it: when it is due and how it fares. Asks nothing itself.
+
+Each protocol has a class of its own below this one, which knows what to ask.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Self
+
+from adapters.sources.polling.pace import Pace
+from collector.registry import Device
+
+
+class Polled(ABC):
+    """State of one device between its polls."""
+
+    __slots__ = (
+        "asked_short",
+        "at",
+        "barren",
+        "busy_since",
+        "busy_times",
+        "device",
+        "failures",
+        "interval",
+        "origin",
+        "pace",
+        "proved",
+        "remark",
+        "up",
+    )
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.origin = f"device:{device.key}"
+        self.interval = max(1, round(device.interval * 1000))
+        self.at = device.start
+        """When it is due, UTC ms; in the past: now."""
+        self.failures = 0
+        """In a row; while there are any it is asked one thing only, to see whether it answers."""
+        self.proved = False
+        """It answered that one thing since it failed: its next poll is due."""
+        self.up: bool | None = None
+        """As told last; None: nothing was told yet."""
+        self.pace = Pace()
+        self.asked_short = False
+        self.barren = False
+        """It refused everything: a refusal is no sign of life any more."""
+        self.busy_since = 0
+        self.busy_times = 0
+        self.remark = ""
+        """What people should know of it although it is well."""
+
+    @property
+    def well(self) -> bool:
+        """It is polled, not asked whether it is there."""
+        return not self.failures or self.proved
+
+    @property
+    @abstractmethod
+    def wanted(self) -> bool:
+        """Whether there is anything to ask it for."""
+
+    @property
+    @abstractmethod
+    def points(self) -> int:
+        """How many readings a poll of it brings."""
+
+    @abstractmethod
+    def as_read(self) -> tuple[object, ...]:
+        """All that decides how it is read: equal means that nothing changed."""
+
+    @abstractmethod
+    def widen(self, *, barren: bool = False) -> None:
+        """Forget what it refused and who it was: it may be another device by now."""
+
+    @abstractmethod
+    def refused(self) -> tuple[int, str]:
+        """How many points are left out because it refuses them, and which, for people."""
+
+    @abstractmethod
+    def news(self) -> bool:
+        """Whether ``refused`` or ``remark`` changed since this was asked last."""
+
+    def after(self, old: Self | None) -> Self:
+        """What to go on with where ``old`` was: the old one when nothing about it changed."""
+        if old is None:
+            return self
+        if self.as_read() == old.as_read():
+            return old
+        self.up = old.up
+        return self
+
+    def where(self) -> Device:
+        """The device without the line of the file that it stands in."""
+        return replace(self.device, file="", line=0)

@@ -1,0 +1,174 @@
+"""Whose turn it is, without any bus: devices that take their time, and time that only they pass."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.sources.polling.polled import Polled
+from adapters.sources.polling.turns import DEAD_WAITS_MOST_MS, FORCED_MS, RETRY_MOST_MS, Turns
+from collector.registry import Device
+
+TIMEOUT = 2_000.0
+START = 1_795_000_000_000 // 900_000 * 900_000
+MINUTE = 60_000
+
+
+class Fake(Polled):
+    """Takes ``takes`` ms for a poll, and a third of it to say that it is there."""
+
+    __slots__ = ("polled_at", "takes", "tries")
+
+    def __init__(self, name: str, interval: float, takes: int) -> None:
+        super().__init__(Device("s", name, name, "m", interval=interval))
+        self.at = START
+        self.takes = takes
+        self.polled_at: list[int] = []
+        self.tries: list[int] = []
+
+    wanted = True
+    points = 1
+
+    def as_read(self) -> tuple[object, ...]:
+        return (self,)
+
+    def widen(self, *, barren: bool = False) -> None:
+        self.barren = barren
+
+    def refused(self) -> tuple[int, str]:
+        return 0, ""
+
+    def news(self) -> bool:
+        return False
+
+
+@dataclass
+class Bus:
+    """Runs turns as the loop does. ``dead``: who does not answer, from and until when."""
+
+    devices: list[Fake]
+    dead: dict[str, tuple[int, int]]
+    now: int = START
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.devices, 0.0, 0)
+        self.turns.timeout = TIMEOUT
+
+    def run(self, until: int) -> None:
+        while self.now < until:
+            turn = self.turns.next(self.now)
+            one = turn.device
+            if one is None:
+                assert turn.until > self.now, "it would never end"
+                self.now = min(turn.until, until)
+                continue
+            assert one.at <= self.now or not one.failures or turn.patience is None
+            if turn.patience is not None:
+                self._ask(one, turn.patience * 1000, short=turn.short)
+            else:
+                self._poll(one)
+
+    def _silent(self, one: Fake) -> bool:
+        start, end = self.dead.get(one.device.id, (0, 0))
+        return start <= self.now < end
+
+    def _ask(self, one: Fake, patience: float, *, short: bool) -> None:
+        takes = math.ceil(one.takes / 3) if short else one.takes
+        one.tries.append(self.now)
+        silent = self._silent(one) or takes > patience
+        self.now += math.ceil(patience) if silent else takes
+        if silent and one.failures:
+            self.turns.failed(one, self.now)
+        elif not silent:
+            if short:
+                one.pace.nudged(takes)
+            if one.failures:
+                self.turns.proved(one, self.now)
+
+    def _poll(self, one: Fake) -> None:
+        patience = self.turns.patience(one, self.now)
+        if self._silent(one):
+            self.now += math.ceil(TIMEOUT if patience is None else patience * 1000)
+            self.turns.failed(one, self.now)
+            return
+        assert patience is None or patience * 1000 >= one.takes, "an honest device was cut off"
+        self.now += one.takes
+        one.pace.polled(one.takes, one.takes)
+        one.polled_at.append(self.now)
+        self.turns.polled(one, self.now, whole=True)
+        self.turns.weigh(self.now)
+
+
+def missed(one: Fake, start: int, end: int) -> int:
+    """Slots from ``start`` to ``end`` in which it was not read."""
+    slot = one.interval
+    seen = {(at - 1) // slot for at in one.polled_at}
+    return sum(n not in seen for n in range(-(-start // slot), end // slot))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    takes=st.lists(st.integers(20, 300), min_size=2, max_size=16),
+    spare=st.floats(1.02, 3.0),
+    whose=st.integers(0, 31),
+)
+def test_a_dead_device_costs_the_others_no_slot(takes: list[int], spare: float, whose: int) -> None:
+    longest = max(takes)
+    # a line that is full but for one question to a device that never answers
+    interval = (sum(takes) * spare + 1.25 * longest + 60) / 1000
+    devices = [Fake(f"d{n}", interval, one) for n, one in enumerate(takes)]
+    dead = devices[whose % len(devices)]
+    warm, died = START + round(20 * interval * 1000), START + round(25 * interval * 1000)
+    end = died + 12 * MINUTE
+    bus = Bus(devices, {dead.device.id: (died, end)})
+    bus.run(end)
+    for one in devices:
+        if one is not dead:
+            assert missed(one, warm, end) == 0, one.device.id
+    probes = [at for at in dead.tries if at > died]
+    gaps = [b - a for a, b in itertools.pairwise(probes)]
+    most = RETRY_MOST_MS + DEAD_WAITS_MOST_MS + FORCED_MS + 2 * interval * 1000
+    assert max(gaps) <= most, "it was forgotten"
+    bus.run(end + round(most + 4 * interval * 1000))
+    assert dead.polled_at[-1] > end, "it came back and nobody asked"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    takes=st.lists(st.integers(20, 300), min_size=2, max_size=20),
+    load=st.floats(1.3, 20.0),
+)
+def test_a_bus_that_cannot_carry_its_intervals_serves_all_alike(
+    takes: list[int], load: float
+) -> None:
+    interval = sum(takes) / load / 1000
+    devices = [Fake(f"d{n}", interval, one) for n, one in enumerate(takes)]
+    bus = Bus(devices, {})
+    bus.run(START + 2 * MINUTE)
+    begin = bus.now
+    bus.run(begin + 3 * MINUTE)
+    counts = [sum(at > begin for at in one.polled_at) for one in devices]
+    assert max(counts) - min(counts) <= 2
+    assert sum(n * one.takes for n, one in zip(counts, devices, strict=True)) > 0.9 * 3 * MINUTE
+    assert bus.turns.stretch > 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    intervals=st.lists(st.sampled_from([1.0, 5.0, 60.0, 900.0]), min_size=1, max_size=12),
+    takes=st.integers(10, 60),
+)
+def test_each_is_read_once_in_each_of_its_intervals_and_on_the_minute(
+    intervals: list[float], takes: int
+) -> None:
+    devices = [Fake(f"d{n}", one, takes) for n, one in enumerate(intervals)]
+    bus = Bus(devices, {})
+    bus.run(START + 120 * MINUTE)
+    for one in devices:
+        assert missed(one, START, START + 120 * MINUTE) == 0
+        late = [at % one.interval for at in one.polled_at[1:]]
+        assert max(late, default=0) <= takes * len(devices)
