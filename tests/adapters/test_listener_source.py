@@ -3,9 +3,11 @@ cost of none of the others."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import json
+import random
 import socket
 import ssl
 import struct
@@ -206,18 +208,27 @@ def test_who_is_refused_again_and_again_is_told_late() -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [topic("gw-mill"), "meterwatch/v1/gw-print/status", "", "x/" * 3000, "v1/gw-print/reading\0"],
+    ("name", "reason", "code"),
+    [
+        (topic("gw-mill"), Reason.NOT_YOURS, packets.NOT_AUTHORIZED),
+        (topic("gw-nobody"), Reason.NOT_YOURS, packets.NOT_AUTHORIZED),
+        ("meterwatch/v1/gw-print/status", Reason.PAYLOAD, packets.BAD_TOPIC),
+        ("", Reason.PAYLOAD, packets.BAD_TOPIC),
+        ("x/" * 3000, Reason.PAYLOAD, packets.BAD_TOPIC),
+        ("v1/gw-print/reading\0", Reason.PAYLOAD, packets.BAD_TOPIC),
+    ],
 )
-def test_nobody_publishes_for_another_and_what_tries_is_kept(name: str) -> None:
+def test_nobody_publishes_for_another_and_what_tries_is_kept(
+    name: str, reason: str, code: int
+) -> None:
     with CollectingIntake() as intake, ServedListener(intake) as served, Raw(served) as raw:
         raw.connect(version=5)
         raw.publish(BODY, 3, version=5, name=name)
         kind, body = raw.packet()
-        assert (kind, body[:3]) == (4, b"\0\3" + bytes([packets.BAD_TOPIC]))
+        assert (kind, body[:3]) == (4, b"\0\3" + bytes([code]))
         assert b"gw-print publishes to meterwatch/v1/gw-print/readings" in body
         (kept,) = intake.refusals()
-        assert (kept.reason, kept.sample) == (Reason.PAYLOAD, BODY)
+        assert (kept.reason, kept.sample) == (reason, BODY)
         assert kept.origin == Fleet(source="mqtt-listener:main").origin("gateway:gw-print")
         assert intake.count() == 0
         raw.publish(BODY, 4, version=5)  # and the connection goes on
@@ -610,3 +621,28 @@ def test_a_client_that_resets_in_the_middle_harms_nobody() -> None:
         eventually(lambda: served.source.connections == 0, "all gone")
         eventually(lambda: served.source.under_way == 0, "nothing is under way")
         assert intake.count() == 15
+
+
+def test_garbage_from_many_ends_their_connections_and_no_others() -> None:
+    chance = random.Random(7)
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake, settings={"hesitation": 0.01}) as served,
+        Raw(served) as steady,
+    ):
+        steady.connect(client="steady")
+        for number in range(1, 151):
+            with Raw(served) as raw, contextlib.suppress(OSError):
+                good = connect(client="x", version=chance.choice(VERSIONS))
+                stream = bytearray(chance.choice((b"", good)) + chance.randbytes(200))
+                if number % 3 == 0:
+                    stream = bytearray(good + publish(BODY, 1) * 3)
+                    stream[chance.randrange(len(stream))] ^= 1 << chance.randrange(8)
+                raw.send(bytes(stream))
+                raw.socket.shutdown(socket.SHUT_WR)
+                raw.closed()
+            if number % 50 == 0:
+                steady.publish(message(row(time=T0 + number)), number)
+                assert steady.packet() == (4, struct.pack("!H", number))
+        eventually(lambda: served.source.connections == 1, "all others are gone")
+        eventually(lambda: served.source.under_way == 0, "nothing is under way")

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from adapters.sources.inlet.report import Report
 from adapters.sources.payload import Decoded, Message, Receipt
@@ -39,6 +39,13 @@ request waits for the disk longer than that anyway."""
 
 Form = tuple[str, str]
 """Of a body, and of its timestamps, where that is not what the registry says of its gateway."""
+
+
+class Wrong(NamedTuple):
+    """Why a body is refused before anybody looks at it."""
+
+    reason: str
+    detail: str
 
 
 class Decoder(Protocol):
@@ -67,7 +74,7 @@ class Arrived:
     size: int
     cut: bool
     gzip: bool
-    wrong: str
+    wrong: Wrong | None
     received: int
     since: float
     outcome: asyncio.Future[Outcome]
@@ -107,11 +114,11 @@ class Desk:
         *,
         gzip: bool = False,
         excess: int = 0,
-        wrong: str = "",
+        wrong: Wrong | None = None,
     ) -> asyncio.Future[Outcome]:
         """Have a body decoded, stored and synced. Or refused, and kept as evidence: where it had
-        ``excess`` bytes, too many, and ``body`` is its beginning; or where ``wrong`` says that it
-        is no message at all."""
+        ``excess`` bytes, too many, and ``body`` is its beginning; or where ``wrong`` says why
+        it is not looked at."""
         outcome: asyncio.Future[Outcome] = self._loop.create_future()
         now, since, size = self._clock.now(), self._loop.time(), excess or len(body)
         self._waiting.append(
@@ -169,12 +176,13 @@ class Desk:
         """Why a body is refused before it is looked at."""
         if one.cut:
             return decoder.too_large(one.topic, one.body, one.size, one.received)
-        told = one.wrong
+        wrong = one.wrong
         if one.gzip and not one.body.startswith(GZIP):  # which the decoder goes by
             told = "the body is not gzip, though Content-Encoding says so"
-        if told:
+            wrong = Wrong(Reason.PAYLOAD, told)
+        if wrong is not None:
             like = decoder.too_large(one.topic, one.body, one.size, one.received)
-            return dataclasses.replace(like, reason=Reason.PAYLOAD, detail=told)
+            return dataclasses.replace(like, reason=wrong.reason, detail=wrong.detail)
         return None
 
     def _store(self, decoder: Decoder, form: Form, lot: list[Arrived]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from adapters.sources.inlet.desk import GZIP_GAIN, Desk, Outcome
+from adapters.sources.inlet.desk import GZIP_GAIN, Desk, Outcome, Wrong
 from adapters.sources.inlet.limits import Room, Share
 from adapters.sources.listener.report import Report
 from adapters.sources.mqttwire import packets
@@ -55,7 +55,7 @@ class _Owed:
 
     message: Publish
     size: int
-    wrong: str
+    wrong: Wrong | None
     receipt: Receipt | None = None
 
 
@@ -143,16 +143,18 @@ class Mail:
         self._report.no_reply()
         return b""
 
-    def _wrong(self, topic: bytes) -> str:
-        """Why a message on this topic is not looked at; empty for a gateway's own."""
+    def _wrong(self, topic: bytes) -> Wrong | None:
+        """Why a message on this topic is not looked at; None for a gateway's own."""
         if topic == self._topic and topic:
-            return ""
-        own = self.session.gateway.encode()
-        if topic.split(b"/")[-3:] == [b"v1", own, b"readings"]:
+            return None
+        session, (*_, version, gateway, what) = self.session, [b"", b"", *topic.split(b"/")]
+        readings = (version, what) == (b"v1", b"readings")
+        if readings and gateway == session.gateway.encode():
             self._topic = topic
-            return ""
-        told = topic.decode(errors="replace")
-        return f"topic {told!r:.120}: {self.session.gateway} publishes to {self.session.topic}"
+            return None
+        named = topic.decode(errors="replace")
+        told = f"topic {named!r:.120}: {session.gateway} publishes to {session.topic}"
+        return Wrong(Reason.NOT_YOURS if readings else Reason.PAYLOAD, told)
 
     def _submit(self, one: _Owed) -> bool:
         """Hand it over, if there is room."""
@@ -207,6 +209,7 @@ def _code(one: _Owed, receipt: Receipt) -> tuple[int, str]:
         return packets.SUCCESS, ""
     first = receipt.refused[0]
     told = f"{first.reason}: {first.detail}"
-    if one.wrong:
-        return packets.BAD_TOPIC, told
+    if one.wrong is not None:
+        other = one.wrong.reason == Reason.NOT_YOURS
+        return packets.NOT_AUTHORIZED if other else packets.BAD_TOPIC, told
     return packets.BAD_PAYLOAD if first.reason == Reason.PAYLOAD else packets.REFUSED, told
