@@ -83,7 +83,7 @@ class _Packet:
 
     def __init__(self, topic: bytes, payload: bytes, registers: Sequence[bytes] = ()) -> None:
         body = struct.pack("!H", len(topic)) + topic + b"\0\0" + payload
-        head = b"\x32" + _remaining(len(body))
+        head = b"\x32" + remaining(len(body))
         self._bytes = bytearray(head + body)
         self._mid = len(head) + 2 + len(topic)
         self._stamps = []
@@ -109,7 +109,7 @@ class _Packet:
         return bytes(buffer)
 
 
-def _remaining(length: int) -> bytes:
+def remaining(length: int) -> bytes:
     out = bytearray()
     while True:
         length, low = divmod(length, 128)
@@ -129,7 +129,7 @@ def connect(host: str, port: int, client: str, user: str, password: str) -> sock
     body = b"\x00\x04MQTT\x04" + bytes([flags]) + b"\0\0" + struct.pack("!H", len(name)) + name
     link = socket.create_connection((host, port), timeout=10)
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    link.sendall(b"\x10" + _remaining(len(body + tail)) + body + tail)
+    link.sendall(b"\x10" + remaining(len(body + tail)) + body + tail)
     answer = link.recv(4)
     if len(answer) < 4 or answer[3]:
         raise SystemExit(f"the broker refused the connection: {answer.hex()}")
@@ -139,7 +139,7 @@ def connect(host: str, port: int, client: str, user: str, password: str) -> sock
 def publish(link: socket.socket, topic: str, payload: bytes) -> None:
     """One message of QoS 1 on a blocking connection, and its acknowledgement."""
     body = struct.pack("!H", len(topic)) + topic.encode() + b"\0\1" + payload
-    link.sendall(b"\x32" + _remaining(len(body)) + body)
+    link.sendall(b"\x32" + remaining(len(body)) + body)
     answer = b""
     while len(answer) < 4:
         more = link.recv(4 - len(answer))

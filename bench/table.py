@@ -52,6 +52,24 @@ _DATABASE: Final = {
     "database: CPU per reading, us": "cpu_us_per_reading",
     "database: peak RSS, MB": "rss_peak_mb",
 }
+_FLOOD: Final = {
+    "others, before: sent to stored, p50, ms": ("before", "stored_ms_p50"),
+    "others, before: p99, ms": ("before", "stored_ms_p99"),
+    "others, meanwhile: sent to stored, p50, ms": ("during", "stored_ms_p50"),
+    "others, meanwhile: p99, ms": ("during", "stored_ms_p99"),
+    "others, after: sent to stored, p50, ms": ("after", "stored_ms_p50"),
+    "others, after: p99, ms": ("after", "stored_ms_p99"),
+    "others, meanwhile: sent to acknowledged, p50, ms": ("during", "answered_ms_p50"),
+    "others, meanwhile: p99 of it, ms": ("during", "answered_ms_p99"),
+    "others: acknowledged, not stored 1 s after the end": ("others_not_stored",),
+    "flooder: sent per second": ("flooder_sent_per_s",),
+    "flooder: stored per second, meanwhile": ("flooder_stored_per_s",),
+    "program: cores, meanwhile": ("program_cores_during",),
+    "program: peak RSS, MB": ("program_rss_peak_mb",),
+    "broker: cores, meanwhile": ("broker_cores_during",),
+    "broker: peak RSS, MB": ("broker_rss_peak_mb",),
+    "load average of the machine": ("load_average",),
+}
 _LINE: Final = {
     "ns of CPU per reading, best": "ns_per_reading",
     "ns of CPU per reading, median": "ns_per_reading_median",
@@ -91,6 +109,7 @@ def tables(runs: Runs) -> dict[str, str]:
     ways = [case for case in ("way", "way-slow", "way-full") if case in runs]
     databases = [case for case in _TITLES if case in runs and case not in ways]
     lines = [case for case in runs if case.startswith("line ")]
+    floods = [case for case in runs if case.startswith("flood ")]
     found = {}
     if "machine" in runs:
         of = runs["machine"][-1]
@@ -110,11 +129,15 @@ def tables(runs: Runs) -> dict[str, str]:
         found["databases"] = _table(runs, databases, rows)
     if lines:
         found["line"] = _table(runs, lines, [(name, (key,)) for name, key in _LINE.items()])
+    if floods:
+        found["flood"] = _table(runs, floods, list(_FLOOD.items()))
     return found
 
 
 def _table(runs: Runs, cases: Sequence[str], rows: Sequence[tuple[str, tuple[str, ...]]]) -> str:
-    titles = [_TITLES.get(case, case.removeprefix("line ")) for case in cases]
+    titles = [
+        _TITLES.get(case, case.removeprefix("line ").removeprefix("flood ")) for case in cases
+    ]
     out = ["| | " + " | ".join(titles) + " |", "| --- |" + " --- |" * len(cases)]
     for name, path in rows:
         cells = [_cell([_at(run, path) for run in runs[case]]) for case in cases]

@@ -20,6 +20,7 @@ from collector.sections import Section, host_and_port
 from collector.sources import (
     Dlt645Source,
     HttpSource,
+    ListenerSource,
     ModbusSource,
     MqttSource,
     SourceSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "Dlt645Source",
     "HttpSource",
     "JournalSettings",
+    "ListenerSource",
     "ModbusSource",
     "MqttSource",
     "NotifierSettings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from collector.secrets import Secret, secret_of
@@ -93,7 +93,42 @@ class HttpSource:
         return f"http:{self.name}"
 
 
-SourceSettings = MqttSource | ModbusSource | Dlt645Source | HttpSource
+@dataclass(frozen=True, slots=True)
+class ListenerSource:
+    """Listens for gateways that publish over MQTT, without a broker. As ``HttpSource``;
+    ``window``: messages of one connection that wait for their acknowledgement; ``silence`` seconds
+    after which a client is given up that wants no keepalive."""
+
+    name: str
+    host: str = "127.0.0.1"
+    port: int = 8883
+    cert_file: str = ""
+    key_file: str = ""
+    client_ca_file: str = ""
+    client_crl_file: str = ""
+    plain: bool = False
+    max_message_kb: int = 1024
+    under_way_mb: int = 64
+    max_connections: int = 500
+    max_connections_per_address: int = 200
+    max_connections_per_gateway: int = 4
+    window: int = 64
+    rate_messages: int = 50
+    rate_readings: int = 10_000
+    rate_kb: int = 2048
+    burst: float = 10.0
+    connect_timeout: float = 10.0
+    silence: float = 3600.0
+    slowest: int = 256
+    kind: str = "mqtt-listener"
+
+    @property
+    def origin(self) -> str:
+        return f"mqtt-listener:{self.name}"
+
+
+LISTENING: Final = (HttpSource, ListenerSource)
+SourceSettings = MqttSource | ModbusSource | Dlt645Source | HttpSource | ListenerSource
 
 
 def _mqtt(section: Section) -> SourceSettings:
@@ -191,40 +226,75 @@ def _dlt645(section: Section) -> SourceSettings:
     return Dlt645Source(name, section.seconds("timeout", 2, least=0.05, most=60))
 
 
-def _http(section: Section) -> SourceSettings:
-    name = section.id("name")
-    default = HttpSource(name)
+def _listening(section: Section, example: str) -> dict[str, Any]:
+    """Where something listens, and with which certificates."""
     listen = section.text("listen", required=True)
-    host, port = host_and_port(section, listen, "0.0.0.0:8443") if listen else ("", 0)
+    host, port = host_and_port(section, listen, example) if listen else ("", 0)
     files = {
         key: section.text(key)
         for key in ("cert_file", "key_file", "client_ca_file", "client_crl_file")
     }
     plain = section.flag("plain")
     _certificates(section, files, host, plain)
+    return {"host": host, "port": port, **files, "plain": plain}
+
+
+def _bounds(section: Section, default: HttpSource | ListenerSource) -> dict[str, Any]:
+    """How much of it there may be, of all gateways and of each."""
     whole = section.whole_number
-    found = HttpSource(
-        name=name,
-        host=host,
-        port=port,
-        **files,
-        plain=plain,
-        max_body_mb=whole("max_body_mb", default.max_body_mb, least=1, most=64),
-        under_way_mb=whole("under_way_mb", default.under_way_mb, least=1, most=4096),
-        max_connections=whole("max_connections", default.max_connections, least=1, most=60_000),
-        max_connections_per_address=whole(
+    return {
+        "under_way_mb": whole("under_way_mb", default.under_way_mb, least=1, most=4096),
+        "max_connections": whole("max_connections", default.max_connections, least=1, most=60_000),
+        "max_connections_per_address": whole(
             "max_connections_per_address",
             default.max_connections_per_address,
             least=1,
             most=60_000,
         ),
+        "rate_readings": whole("rate_readings", default.rate_readings, least=1, most=10_000_000),
+        "rate_kb": whole("rate_kb", default.rate_kb, least=1, most=1 << 20),
+        "burst": section.seconds("burst", default.burst, least=1, most=3600),
+        "slowest": whole("slowest_bytes", default.slowest, least=0, most=1 << 20),
+    }
+
+
+def _listener(section: Section) -> SourceSettings:
+    name = section.id("name")
+    default = ListenerSource(name)
+    whole = section.whole_number
+    found = ListenerSource(
+        name=name,
+        **_listening(section, "0.0.0.0:8883"),
+        **_bounds(section, default),
+        max_message_kb=whole("max_message_kb", default.max_message_kb, least=1, most=64 << 10),
+        max_connections_per_gateway=whole(
+            "max_connections_per_gateway", default.max_connections_per_gateway, least=1, most=1000
+        ),
+        window=whole("window", default.window, least=1, most=65_535),
+        rate_messages=whole("rate_messages", default.rate_messages, least=1, most=100_000),
+        connect_timeout=section.seconds(
+            "connect_timeout", default.connect_timeout, least=0.1, most=300
+        ),
+        silence=section.seconds("silence", default.silence, least=1, most=86_400),
+    )
+    if found.under_way_mb << 10 < found.max_message_kb:
+        what = f"one message of {found.max_message_kb} KB is more than may be under way"
+        section.fault("under_way_mb", what, "raise it, or lower max_message_kb")
+    return found
+
+
+def _http(section: Section) -> SourceSettings:
+    name = section.id("name")
+    default = HttpSource(name)
+    whole = section.whole_number
+    found = HttpSource(
+        name=name,
+        **_listening(section, "0.0.0.0:8443"),
+        **_bounds(section, default),
+        max_body_mb=whole("max_body_mb", default.max_body_mb, least=1, most=64),
         rate_requests=whole("rate_requests", default.rate_requests, least=1, most=100_000),
-        rate_readings=whole("rate_readings", default.rate_readings, least=1, most=10_000_000),
-        rate_kb=whole("rate_kb", default.rate_kb, least=1, most=1 << 20),
-        burst=section.seconds("burst", default.burst, least=1, most=3600),
         head_timeout=section.seconds("head_timeout", default.head_timeout, least=0.1, most=300),
         keep_alive=section.seconds("keep_alive", default.keep_alive, least=0.1, most=3600),
-        slowest=whole("slowest_bytes", default.slowest, least=0, most=1 << 20),
     )
     if found.under_way_mb < found.max_body_mb:
         what = f"one body of {found.max_body_mb} MB is more than may be under way"
@@ -261,6 +331,7 @@ _SOURCES: Final[dict[str, Callable[[Section], SourceSettings]]] = {
     "modbus": _modbus,
     "dlt645": _dlt645,
     "http": _http,
+    "mqtt-listener": _listener,
 }
 
 
@@ -289,7 +360,7 @@ def _apart(source: SourceSettings, other: SourceSettings, section: Section, wher
         if source.host and same == (other.host, other.port, other.client_id):
             what = f'client_id "{source.client_id}" is used twice at one broker'
             section.fault("client_id", what, "the two would throw each other out: rename one")
-    elif isinstance(source, HttpSource) and isinstance(other, HttpSource):
+    elif isinstance(source, LISTENING) and isinstance(other, LISTENING):
         here = (source.host, source.port)
         if source.port and here == (other.host, other.port):
             section.fault("listen", f"two sources listen on port {source.port}", "change one")

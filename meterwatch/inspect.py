@@ -26,7 +26,7 @@ from collector.connections import origin_of
 from collector.errors import ConfigurationError, Fault
 from collector.model import Mark, Reason
 from collector.registry import FOREVER, Device, Registry
-from collector.settings import HttpSource, MqttSource
+from collector.settings import HttpSource, ListenerSource, MqttSource
 from collector.telemetry import Telemetry
 from meterwatch.fleet import Fleet, kept, parse, read_files
 from meterwatch.projections import looked_at
@@ -182,9 +182,9 @@ def print_status(folder: Path, lang: str) -> None:
 
 
 def _sources(fleet: Fleet, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
-    """Brokers, buses and channels that the files name, each by its own last word."""
+    """Brokers, listeners, buses and channels that the files name, each by its own last word."""
     now = _now()
-    pushed = (MqttSource, HttpSource)
+    pushed = (MqttSource, HttpSource, ListenerSource)
     named = [one.origin for one in fleet.settings.sources if isinstance(one, pushed)]
     named += sorted(
         {

@@ -24,7 +24,13 @@ from collector.model import Revision
 from collector.ports import Fold, Source
 from collector.registry import PointTable, Registry, table
 from collector.secrets import secret
-from collector.settings import HttpSource, MqttSource, NotifierSettings, Settings
+from collector.settings import (
+    HttpSource,
+    ListenerSource,
+    MqttSource,
+    NotifierSettings,
+    Settings,
+)
 from meterwatch import fleet as fleets
 from meterwatch import logs, projections
 from meterwatch.refusal_words import refusal
@@ -58,7 +64,7 @@ def update(program: Program) -> None:
     """Hand a reloaded registry to the sources."""
     for one in program.fleet.settings.sources:
         source: Any = program.sources.get(one.name)
-        if isinstance(one, MqttSource | HttpSource) and source is not None:
+        if isinstance(one, MqttSource | HttpSource | ListenerSource) and source is not None:
             source.update(_decoder(program, one))
         elif source is not None:
             fleet = program.fleet
@@ -93,7 +99,7 @@ def _mqtt(program: Program, one: Any) -> Source:
     return source
 
 
-def _decoder(program: Program, one: MqttSource | HttpSource) -> Any:
+def _decoder(program: Program, one: MqttSource | HttpSource | ListenerSource) -> Any:
     payload = imported("adapters.sources.payload")
     more = {"max_bytes": one.max_body_mb << 20} if isinstance(one, HttpSource) else {}
     return payload.PayloadDecoder(
@@ -111,31 +117,54 @@ def _decoder(program: Program, one: MqttSource | HttpSource) -> Any:
 
 def _http(program: Program, one: Any) -> Source:
     http = imported("adapters.sources.http")
-    path = partial(_path, program.folder)
     settings = http.HttpSettings(
-        name=one.name,
-        host=one.host,
-        port=one.port,
-        cert_file=path(one.cert_file),
-        key_file=path(one.key_file),
-        client_ca_file=path(one.client_ca_file),
-        client_crl_file=path(one.client_crl_file),
+        **_listening(program, one),
         max_body=one.max_body_mb << 20,
-        in_flight=one.under_way_mb << 20,
-        connections=one.max_connections,
-        per_address=one.max_connections_per_address,
         rates=http.Rates(one.rate_requests, one.rate_readings, one.rate_kb << 10, one.burst),
         head_timeout=one.head_timeout,
         keep_alive=one.keep_alive,
-        slowest=one.slowest,
-    )
-    credentials = imported("adapters.identity.store").GatewayCredentials(
-        program.data, program.clock, program.telemetry
     )
     source: Source = http.HttpSource(
-        settings, _decoder(program, one), credentials, program.clock, program.telemetry
+        settings, _decoder(program, one), _credentials(program), program.clock, program.telemetry
     )
     return source
+
+
+def _listener(program: Program, one: Any) -> Source:
+    listener = imported("adapters.sources.listener")
+    settings = listener.ListenerSettings(
+        **_listening(program, one),
+        max_message=one.max_message_kb << 10,
+        per_gateway=one.max_connections_per_gateway,
+        window=one.window,
+        rates=listener.Rates(one.rate_messages, one.rate_readings, one.rate_kb << 10, one.burst),
+        head_timeout=one.connect_timeout,
+        silence=one.silence,
+    )
+    source: Source = listener.ListenerSource(
+        settings, _decoder(program, one), _credentials(program), program.clock, program.telemetry
+    )
+    return source
+
+
+def _listening(program: Program, one: Any) -> dict[str, Any]:
+    """What the settings of all that listen have in common."""
+    files = ("cert_file", "key_file", "client_ca_file", "client_crl_file")
+    return {
+        "name": one.name,
+        "host": one.host,
+        "port": one.port,
+        **{name: _path(program.folder, getattr(one, name)) for name in files},
+        "in_flight": one.under_way_mb << 20,
+        "connections": one.max_connections,
+        "per_address": one.max_connections_per_address,
+        "slowest": one.slowest,
+    }
+
+
+def _credentials(program: Program) -> Any:
+    store = imported("adapters.identity.store")
+    return store.GatewayCredentials(program.data, program.clock, program.telemetry)
 
 
 def _path(folder: Path, name: str) -> str:
@@ -178,6 +207,7 @@ _SOURCES: Final[Mapping[str, Callable[[Program, Any], Source]]] = {
     "modbus": _modbus,
     "dlt645": _dlt645,
     "http": _http,
+    "mqtt-listener": _listener,
 }
 
 

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from adapters.sources.http import HttpSettings, HttpSource
+from adapters.sources.inlet.source import InletSource
 from adapters.sources.payload import PayloadDecoder
 from collector.ports import Clock, Intake
 from collector.telemetry import Telemetry
@@ -87,14 +88,7 @@ class Served:
     def __enter__(self) -> Self:
         self.telemetry = Telemetry()
         chosen = {"name": "main", "port": self.port, "first_wait": 0.02, "longest_wait": 0.05}
-        decoder = self.decoder or Fleet(source="http:main").decoder
-        self.source = HttpSource(
-            HttpSettings(**(chosen | dict(self.settings))),
-            decoder,
-            self.tokens,
-            self.clock,
-            self.telemetry,
-        )
+        self.source = self._made(chosen | dict(self.settings))
         self._up = threading.Event()
         self._ended: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -104,6 +98,12 @@ class Served:
             raise self._ended
         self.port = self.source.port
         return self
+
+    def _made(self, settings: dict[str, Any]) -> InletSource:
+        decoder = self.decoder or Fleet(source="http:main").decoder
+        return HttpSource(
+            HttpSettings(**settings), decoder, self.tokens, self.clock, self.telemetry
+        )
 
     def __exit__(
         self,
@@ -194,7 +194,7 @@ class Served:
                 link.close()
 
     def count(self, name: str, **labels: str) -> float:
-        return self.telemetry.value(name, source="http:main", **labels)
+        return self.telemetry.value(name, source=self.source.name, **labels)
 
 
 class Wire:

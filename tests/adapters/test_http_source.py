@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import socket
 import ssl
 import threading
@@ -39,7 +38,7 @@ class Papers:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.now = round(time.time() * 1000)
-        self.authority: Authority = make_authority(folder, self.now, (os.getuid(), os.getgid()))
+        self.authority: Authority = make_authority(folder, self.now)
         self.ca = str(folder / "ca.pem")
         self.crl = str(folder / "ca.crl")
         self.server("localhost", "127.0.0.1")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.sources.mqtt import frames as packets
-from adapters.sources.mqtt.frames import BrokenStreamError, Frames, Publish, pubacks
+from adapters.sources.mqttwire import frames as packets
+from adapters.sources.mqttwire.frames import BrokenStreamError, Frames, Publish, pubacks
 
 LARGEST = 256 << 10
 
@@ -87,7 +87,7 @@ def test_any_cutting_gives_the_same_messages_and_the_same_rest(
                 rest += other
             case _:
                 raise AssertionError(packet)
-    frames = Frames(version, LARGEST)
+    frames = Frames(version, LARGEST, answers=True)
     found = run(frames, stream, cuts, most)
     assert [(m.mid, m.topic, m.payload, m.properties) for m in found] == expected
     assert bytes(frames.rest) == rest
@@ -148,7 +148,7 @@ def test_what_is_held_of_a_message_too_large_is_bounded() -> None:
 )
 def test_what_is_not_mqtt_is_told(stream: bytes) -> None:
     with pytest.raises(BrokenStreamError):
-        run(Frames(5, LARGEST), stream, [])
+        run(Frames(5, LARGEST, answers=True), stream, [])
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))

@@ -19,9 +19,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from adapters.sources.mqtt import replies
-from adapters.sources.mqtt.frames import Frames, Publish
 from adapters.sources.mqtt.replies import Replies
 from adapters.sources.mqtt.sieve import Sieve
+from adapters.sources.mqttwire.frames import Frames, Publish
 from adapters.sources.payload import Receipt, RefusedRows
 from collector.model import Reason
 from collector.ports import Urgency
@@ -162,7 +162,7 @@ def test_our_last_words_are_read_though_we_leave_something_unread() -> None:
         with theirs:
             theirs.sendall(b"PUBACKs that nobody will read")
             assert select.select([ours], [], [], 20)[0]
-            sieve = Sieve(ours, Frames(5, 1 << 20))
+            sieve = Sieve(ours, Frames(5, 1 << 20, answers=True))
             sieve.write(b"our last acknowledgements")
             leaving = threading.Thread(target=sieve.close)
             leaving.start()
@@ -508,6 +508,6 @@ class TestQueue:
 
 
 def _packets(stream: bytes) -> list[Publish]:
-    frames = Frames(5, 1 << 20)
+    frames = Frames(5, 1 << 20, answers=True)
     frames.feed(stream)
     return frames.take(1_000)

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns import dlt645, field, kill, project, push, sync
+from tests.campaigns import direct, dlt645, field, kill, project, push, sync
 
 CAMPAIGNS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
+    "direct": lambda folder, seed: direct.campaign(folder, seed, kills=30, messages=60_000),
     "dlt645": lambda folder, seed: dlt645.campaign(folder, seed, inputs=1_000_000),
     "field": lambda _, seed: field.campaign(seed, 10, field.FULL),
     "kill": lambda folder, seed: kill.campaign(folder, seed, kills=30, messages=60_000),

@@ -20,9 +20,9 @@ from tests.programs import DEADLINE
 
 class Sender:
     """``with Sender(port) as sender: sender.send(messages)``; ``acknowledged`` are the messages
-    the broker has taken over, in the order of their acknowledgement."""
+    the broker (or a listener) has taken over, in the order of their acknowledgement."""
 
-    def __init__(self, port: int, window: int = 200) -> None:
+    def __init__(self, port: int, window: int = 200, *, user: str = "", password: str = "") -> None:
         self.acknowledged: list[Sent] = []
         self._window = window
         self._open: dict[int, Sent] = {}
@@ -30,6 +30,9 @@ class Sender:
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id="campaign-sender", clean_session=False
         )
+        if user:
+            self._client.username_pw_set(user, password)
+        self._client.reconnect_delay_set(0.05, 0.2)
         self._client.max_inflight_messages_set(window)
         # paho holds a lock of its own while it calls back: only a queue that never blocks here
         self._client.on_publish = lambda _c, _u, mid, _r, _p: self._answers.put(mid)

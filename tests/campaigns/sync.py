@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.campaigns.direct import write_direct_fleet
 from tests.campaigns.sending import Sender
-from tests.campaigns.traffic import Sent, Traffic, write_fleet
+from tests.campaigns.traffic import GATEWAYS, Sent, Traffic, write_fleet
 from tests.programs import RunningProgram, eventually
-from tests.servers import Mosquitto
+from tests.servers import Mosquitto, free_port
 
 TRACER = ("strace", "-f", "-y", "-qq", "-s", "8")
 CALLS = "trace=pwrite64,fdatasync,fsync,sendto,sendmsg,write"
@@ -71,9 +72,13 @@ def campaign(folder: Path, seed: int, *, messages: int) -> dict[str, Any]:
     off = traced(folder / "off", sent, UNSYNCED)
     assert off.acknowledged >= messages, off
     assert off.unsynced == off.acknowledged, "the check must be able to fail"
+    direct = traced_directly(folder / "direct", sent)
+    assert direct.acknowledged >= messages // GATEWAYS, direct
+    assert direct.unsynced == 0, direct
     return {
         "acknowledged": synced.acknowledged,
-        "without_sync": synced.unsynced,
+        "acknowledged_directly": direct.acknowledged,
+        "without_sync": synced.unsynced + direct.unsynced,
         "without_sync_when_off": off.unsynced,
     }
 
@@ -99,4 +104,23 @@ def traced(folder: Path, sent: list[Sent], command: tuple[str, ...]) -> Verdict:
                 "the program acknowledges everything",
             )
             program.kill()
+    return judge(log.read_text(errors="replace"))
+
+
+def traced_directly(folder: Path, sent: list[Sent]) -> Verdict:
+    """The same where the sender is connected to the program's own listener: of one gateway, one
+    message at a time."""
+    folder.mkdir(parents=True)
+    log = folder / "trace"
+    port = free_port()
+    fleet, tokens = write_direct_fleet(folder / "fleet", port)
+    one = sent[0].topic
+    gateway = one.split("/")[2]
+    sent = [message for message in sent if message.topic == one]
+    with RunningProgram(fleet, before=[*TRACER, "-o", str(log), "-e", CALLS]) as program:
+        program.wait_for("source-up")
+        with Sender(port, 1, user=gateway, password=tokens[gateway]) as sender:
+            sender.send(sent)
+            sender.wait_acknowledged()
+        program.kill()
     return judge(log.read_text(errors="replace"))

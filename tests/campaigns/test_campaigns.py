@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import field, kill, project, push, sync
+from tests.campaigns import direct, field, kill, project, push, sync
 
 
 def test_meters_in_the_field_miss_nothing_and_nothing_wrong_is_kept() -> None:
@@ -25,6 +25,12 @@ def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     figures = kill.campaign(tmp_path, seed, kills=4, messages=3_000)
     assert figures["kills"] == 4
     assert figures["alerts"] > 0
+
+
+def test_kill_9_loses_nothing_that_was_acknowledged_to_a_gateway(tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    assert direct.campaign(tmp_path, seed, kills=4, messages=3_000)["kills"] == 4
 
 
 @pytest.mark.timeout(400)

@@ -1,11 +1,11 @@
-"""``[[source]]`` of kind http: what it says, and every fault in it."""
+"""``[[source]]`` of what listens: what it says, and every fault in it."""
 
 from __future__ import annotations
 
 import pytest
 
 from collector.errors import ConfigurationError, Fault
-from collector.settings import HttpSource, parse_settings
+from collector.settings import HttpSource, ListenerSource, parse_settings
 
 TLS = 'cert_file = "tls/server.pem"\nkey_file = "tls/server.key"\n'
 
@@ -96,3 +96,62 @@ def test_one_fault_is_told_once_on_its_line(text: str, line: int, what: str) -> 
 )
 def test_without_tls_it_listens_to_this_machine_or_where_that_is_said(text: str) -> None:
     assert not faults(source(text))
+
+
+def listener(text: str) -> str:
+    return source(text).replace('"http"', '"mqtt-listener"')
+
+
+def test_a_listener_of_mqtt_is_read_as_written() -> None:
+    (found,) = parse_settings(listener('listen = "127.0.0.1:1883"'), "meterwatch.toml").sources
+    assert found == ListenerSource("main", "127.0.0.1", 1883)
+    assert isinstance(found, ListenerSource)
+    assert found.origin == "mqtt-listener:main"
+    text = f"""listen = "[::]:8883"
+{TLS}client_ca_file = "ca.pem"
+max_message_kb = 64
+under_way_mb = 32
+max_connections = 300
+max_connections_per_address = 20
+max_connections_per_gateway = 2
+window = 10
+rate_messages = 10
+rate_readings = 500
+rate_kb = 256
+burst = "30s"
+connect_timeout = "5s"
+silence = "10m"
+slowest_bytes = 100
+"""
+    (found,) = parse_settings(listener(text), "meterwatch.toml").sources
+    assert found == ListenerSource(
+        name="main", host="::", port=8883, cert_file="tls/server.pem", key_file="tls/server.key",
+        client_ca_file="ca.pem", max_message_kb=64, under_way_mb=32, max_connections=300,
+        max_connections_per_address=20, max_connections_per_gateway=2, window=10,
+        rate_messages=10, rate_readings=500, rate_kb=256, burst=30, connect_timeout=5,
+        silence=600, slowest=100,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("", 1, '"listen" is missing'),
+        ('listen = "0.0.0.0:8883"', 4, "unencrypted"),
+        ('listen = "127.0.0.1:1"\nclient_ca_file = "a"', 5, "no effect without TLS"),
+        ('listen = "127.0.0.1:1"\nwindow = 0', 5, "window is 0"),
+        ('listen = "127.0.0.1:1"\nmax_message_kb = 4096\nunder_way_mb = 2', 6, "one message of"),
+        ('listen = "127.0.0.1:1"\nrate_requests = 5', 5, 'unknown key "rate_requests"'),
+        (
+            'listen = "127.0.0.1:1"\n' + source('listen = "127.0.0.1:1"').replace("main", "two"),
+            8,
+            "two sources listen on port 1",
+        ),
+    ],
+)
+def test_every_fault_of_a_listener_of_mqtt_is_told_where_it_is(
+    text: str, line: int, what: str
+) -> None:
+    found = faults(listener(text))
+    assert [(one.line, what in one.what) for one in found] == [(line, True)], found
+    assert all(one.todo for one in found)

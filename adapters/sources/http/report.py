@@ -1,102 +1,24 @@
-"""What the HTTP source tells people and dashboards: numbers for everything, and a line of log for
-each distinct trouble, never for each request. Any thread."""
+"""What the HTTP source tells people and dashboards, beside what every listener tells."""
 
 from __future__ import annotations
 
-import time
-from typing import Final
-
 from adapters.sources.http.protocol import Phase
+from adapters.sources.inlet import report
 from collector.telemetry import Telemetry
 
-_AGAIN_S: Final = 3600.0
-_NAMED: Final = 20
-"""Of one trouble so many are named in that time: a flood comes from a thousand addresses."""
 
-
-class Report:
-    """Log lines and metrics of one source."""
+class Report(report.Report):
+    """Log lines and metrics of one source. Any thread."""
 
     def __init__(self, name: str, telemetry: Telemetry) -> None:
-        self._name, self._telemetry = name, telemetry
-        self._state: tuple[bool, str] | None = None
-        self._told: dict[str, dict[str, float]] = {}
-
-    def state(self, up: bool, reason: str) -> bool:
-        """The source listens, or does not and why; whether that is news."""
-        if (up, reason) == self._state:
-            return False
-        self._state = (up, reason)
-        event, level = ("source-up", "info") if up else ("source-down", "warning")
-        self._telemetry.event(event, level=level, source=self._name, reason=reason)
-        self._telemetry.gauge("source_up", float(up), source=self._name)
-        return True
+        super().__init__("http", name, telemetry)
 
     def answered(self, status: int, why: str, who: str, message: str = "") -> None:
         """One request. ``why``: what stood in its way, in a word; ``who``: gateway or address."""
         self._telemetry.count("http_requests", source=self._name, code=str(status))
         if why:
-            self._telemetry.count("http_refused", source=self._name, limit=why)
-            self._trouble(f"http-{why}", who, status=status, message=message)
-
-    def late(self) -> None:
-        """One of many refusals of the same client is told late."""
-        self._telemetry.count("http_told_late", source=self._name)
+            self.refused(why, who, message, status=status)
 
     def slow(self, phase: Phase, address: str) -> None:
         """A connection was ended for its slowness."""
-        self._telemetry.count("http_refused", source=self._name, limit="slow")
-        self._trouble("http-slow", address, message=phase.value)
-
-    def turned_away(self, limit: str, address: str) -> None:
-        """A connection was not let in."""
-        self._telemetry.count("http_refused", source=self._name, limit=limit)
-        self._trouble(f"http-{limit}", address, message="too many connections")
-
-    def no_handshake(self, failed: BaseException, address: str) -> None:
-        self._telemetry.count("http_refused", source=self._name, limit="tls")
-        self._trouble("http-tls", address, message=str(failed) or type(failed).__name__)
-
-    def certificate(self, fault: str) -> None:
-        """A renewed certificate is in use, or cannot be (``fault``)."""
-        if fault:
-            event = "renewed certificate cannot be used, the old one stays in use"
-            self._telemetry.event(event, level="error", source=self._name, fault=fault)
-        else:
-            self._telemetry.event("renewed certificate is in use", source=self._name)
-
-    def plain(self, address: str) -> None:
-        self._telemetry.event(
-            "tokens and readings come unencrypted",
-            level="warning",
-            source=self._name,
-            listen=address,
-            todo="give cert_file and key_file, or listen on 127.0.0.1 behind a proxy with TLS",
-        )
-
-    def bug(self, fault: BaseException) -> None:
-        self._telemetry.event("http-failed", level="error", source=self._name, exc_info=fault)
-
-    def connections(self, count: int) -> None:
-        self._telemetry.gauge("http_connections", count, source=self._name)
-
-    def under_way(self, size: int) -> None:
-        self._telemetry.gauge("http_bytes_under_way", size, source=self._name)
-
-    def synced(self, requests: int, readings: int, seconds: float) -> None:
-        """A batch is safe, so long after its first request was here whole."""
-        self._telemetry.count("http_stored_requests", requests, source=self._name)
-        self._telemetry.count("http_readings", readings, source=self._name)
-        self._telemetry.observe("http_receipt_to_sync_seconds", seconds, source=self._name)
-
-    def _trouble(self, event: str, who: str, **fields: object) -> None:
-        """Once an hour for each event and whom it concerns, and not of everybody."""
-        now = time.monotonic()
-        told = self._told.setdefault(event, {})
-        if len(told) >= _NAMED:
-            for other in [other for other, at in told.items() if now - at >= _AGAIN_S]:
-                del told[other]
-        if now - told.get(who, -_AGAIN_S) < _AGAIN_S or len(told) >= _NAMED:
-            return
-        told[who] = now
-        self._telemetry.event(event, level="warning", source=self._name, who=who, **fields)
+        self.refused("slow", address, phase.value)

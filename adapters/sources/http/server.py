@@ -1,15 +1,9 @@
-"""Listens, lets in, and shows out: the connections of one listener.
-
-A connection counts from the moment it is accepted, before its TLS handshake: who opens many and
-says nothing uses up his own address's allowance, not the server. One loop, the listener's own.
-"""
+"""The connections of one listener: watched while they are open, and shown out."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from collections import Counter
 from email.utils import formatdate
 from typing import Any, Final, cast
 
@@ -19,9 +13,9 @@ from uvicorn.server import ServerState
 
 from adapters.sources.http.answers import Answer, fault
 from adapters.sources.http.protocol import Connection, Phase
-from adapters.sources.http.report import Report
-from adapters.sources.http.settings import HttpSettings
-from adapters.sources.http.tls import Certificates, common_name
+from adapters.sources.http.taking import Service
+from adapters.sources.inlet.certificates import Certificates
+from adapters.sources.inlet.door import Door
 
 _FULL: Final = fault(503, "too many connections", retry_after=5)
 _SWEEPS: Final = 8
@@ -29,12 +23,12 @@ _SWEEPS: Final = 8
 
 
 class Server:
-    """``open`` raises ``OSError`` when the port cannot be had. ``port``: where it listens."""
+    """See :class:`adapters.sources.inlet.source.Server`."""
 
-    def __init__(
-        self, app: ASGIApp, settings: HttpSettings, certificates: Certificates, report: Report
-    ) -> None:
-        self.settings, self.certificates, self.report = settings, certificates, report
+    def __init__(self, app: ASGIApp, service: Service, certificates: Certificates) -> None:
+        self._service = service
+        settings = self._settings = service.settings
+        report = self._report = service.report
         self._config = Config(
             cast("Any", app),
             ws="none",
@@ -47,26 +41,22 @@ class Server:
         )
         self._config.load()
         self._state = ServerState()
-        self._from: Counter[str] = Counter()
-        self._gates: set[asyncio.Task[None]] = set()
-        self._listening: asyncio.Server | None = None
-        self.port = 0
+        self._door = Door(settings, certificates, report, self._connection, full=_raw(_FULL))
+
+    @property
+    def port(self) -> int:
+        return self._door.port
 
     @property
     def connections(self) -> int:
-        """How many are open, handshakes included."""
-        return self._from.total()
+        return self._door.connections
 
     async def open(self) -> None:
-        settings = self.settings
-        self._listening = await asyncio.get_running_loop().create_server(
-            lambda: _Gate(self), settings.host or None, settings.port, backlog=1024
-        )
-        self.port = int(self._listening.sockets[0].getsockname()[1])
+        await self._door.open()
 
     async def serve(self) -> None:
         """Look after the connections, until cancelled."""
-        settings = self.settings
+        settings = self._settings
         shortest = min(settings.head_timeout, settings.keep_alive, settings.watch)
         while True:
             self.sweep()
@@ -80,17 +70,14 @@ class Server:
             phase = one.overdue(now)
             if phase is not None:
                 if phase in {Phase.HEAD, Phase.BODY}:
-                    self.report.slow(phase, one.client[0] if one.client else "")
+                    self._report.slow(phase, one.client[0] if one.client else "")
                 one.end(phase)
-        self.report.connections(self.connections)
+        self._report.connections(self.connections)
 
     def stop_listening(self) -> None:
         """No new connections; those that are idle end, the others end with their answer."""
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
-        for gate in self._gates:
-            gate.cancel()
+        self._service.stopping = True
+        self._door.close()
         for one in cast("list[Connection]", list(self._state.connections)):
             one.shutdown()
 
@@ -106,102 +93,17 @@ class Server:
                 one.transport.abort()
         for task in self._state.tasks:
             task.cancel()
-        await asyncio.gather(*self._state.tasks, *self._gates, return_exceptions=True)
+        await asyncio.gather(*self._state.tasks, self._door.closed(), return_exceptions=True)
 
-    # --- letting in -------------------------------------------------------------------------
-
-    def enter(self, address: str) -> str:
-        """Count a connection from ``address``; which limit is in its way instead, if any."""
-        if self.connections >= self.settings.connections:
-            return "connections"
-        if self._from[address] >= self.settings.per_address:
-            return "per-address"
-        self._from[address] += 1
-        return ""
-
-    def leave(self, address: str) -> None:
-        self._from[address] -= 1
-        if self._from[address] <= 0:
-            del self._from[address]
-
-    def connection(self, address: str, gateway: str) -> Connection:
+    def _connection(self, address: str, gateway: str) -> Connection:
         return Connection(
             self._config,
             self._state,
-            self.settings,
+            self._settings,
             gateway,
-            ended=lambda _: self.leave(address),
-            spoiled=lambda status: self.report.answered(status, "no-http", address),
+            ended=lambda _: self._door.leave(address),
+            spoiled=lambda status: self._report.answered(status, "no-http", address),
         )
-
-    def handshake(self, gate: _Gate, address: str, context: ssl.SSLContext) -> None:
-        task = asyncio.create_task(self._shake(gate, address, context))
-        self._gates.add(task)
-        task.add_done_callback(self._gates.discard)
-
-    async def _shake(self, gate: _Gate, address: str, context: ssl.SSLContext) -> None:
-        loop = asyncio.get_running_loop()
-        transport: asyncio.Transport | None = None
-        try:
-            transport = await loop.start_tls(
-                gate.transport,
-                gate,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=self.settings.head_timeout,
-                ssl_shutdown_timeout=self.settings.head_timeout,
-            )
-        except (OSError, ssl.SSLError, ConnectionError) as failed:
-            self.report.no_handshake(failed, address)
-        finally:
-            if transport is None or gate.lost:
-                self.leave(address)
-        if transport is None or gate.lost:
-            return
-        gateway = common_name(transport.get_extra_info("peercert"))
-        inner = self.connection(address, gateway)
-        transport.set_protocol(inner)
-        inner.connection_made(transport)
-        if gate.early:
-            inner.data_received(bytes(gate.early))
-
-
-class _Gate(asyncio.Protocol):
-    """Stands at the door until it is known who serves the connection."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.transport: asyncio.Transport
-        self.early = bytearray()
-        self.lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if peer else ""
-        context = self._server.certificates.context
-        limit = self._server.enter(address)
-        if limit:
-            self._server.report.turned_away(limit, address)
-            if context is None:
-                self.transport.write(_raw(_FULL))
-                self.transport.close()
-            else:
-                self.transport.abort()
-        elif context is None:
-            inner = self._server.connection(address, "")
-            self.transport.set_protocol(inner)
-            inner.connection_made(self.transport)
-        else:
-            self.transport.pause_reading()
-            self._server.handshake(self, address, context)
-
-    def data_received(self, data: bytes) -> None:
-        """Between the end of the handshake and our knowing of it."""
-        self.early += data
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        self.lost = True
 
 
 def _raw(answer: Answer) -> bytes:

@@ -1,60 +1,27 @@
-"""What a person sets about one listener. Pure."""
+"""What a person sets about one listener of HTTP. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from adapters.sources.http.limits import Rates
+from adapters.sources.inlet.settings import MIB, RATES, ListenSettings
 
-MIB: Final = 1 << 20
-RATES: Final = Rates(requests=50, readings=10_000, size=2 * MIB)
+__all__ = ["MIB", "RATES", "HttpSettings"]
 
 
 @dataclass(frozen=True, slots=True)
-class HttpSettings:
-    """One listener. Without ``cert_file`` it speaks plain HTTP. With ``client_ca_file`` a client
-    certificate signed by that CA is as good as a token: its common name is the gateway's id.
-
-    Seconds: ``head_timeout`` from the first byte of a request (or of a connection) to the end of
-    its header; ``keep_alive`` between requests; ``patience`` for which a body may wait for room;
-    ``finish`` for which a stop waits for readings under way. ``slowest`` bytes a second that a
-    body must come with, on average over ``head_timeout``.
+class HttpSettings(ListenSettings):
+    """Seconds: ``head_timeout`` from the first byte of a request (or of a connection) to the end of
+    its header; ``keep_alive`` between requests; ``patience`` for which a body may wait for room.
+    ``slowest`` bytes a second that a body must come with, on average over ``head_timeout``.
     """
 
-    name: str
-    host: str = "127.0.0.1"
     port: int = 8443
-    cert_file: str = ""
-    key_file: str = ""
-    client_ca_file: str = ""
-    client_crl_file: str = ""
-    """What of that CA was revoked."""
     max_body: int = 4 * MIB
     """Bytes, as sent and unpacked."""
     max_head: int = 8 << 10
-    in_flight: int = 64 * MIB
-    """Bytes of all bodies from their first byte until they are synced."""
-    connections: int = 500
-    """Each is a file descriptor of the program."""
-    per_address: int = 200
     per_gateway: int = 16
     """Requests of one gateway at once."""
-    rates: Rates = RATES
-    head_timeout: float = 10.0
     keep_alive: float = 75.0
     slowest: int = 1024
     patience: float = 10.0
-    hesitation: float = 1.0
-    """Seconds by which a client that is refused again and again is told late."""
-    finish: float = 5.0
-    first_wait: float = 0.5
-    longest_wait: float = 30.0
-    """Seconds before the first and between later attempts to listen."""
-    watch: float = 5.0
-    """Seconds between two looks at the certificate files."""
-
-    @property
-    def address(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"

@@ -17,16 +17,15 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from adapters.sources.http.answers import Answer, fault
-from adapters.sources.http.desk import GZIP_GAIN, Desk, Form
-from adapters.sources.http.limits import Room, Share, Strangers
 from adapters.sources.http.report import Report
 from adapters.sources.http.settings import HttpSettings
+from adapters.sources.inlet.desk import GZIP_GAIN, Desk, Form
+from adapters.sources.inlet.limits import Room, Share, Strangers
 from adapters.sources.payload import Receipt
-from collector.ports import Credentials, Intake, Urgency
+from collector.ports import Credentials
 
 _SAMPLE: Final = 64 << 10
 _FULL_S: Final = 30.0
-_PRESSURE_S: Final = 0.1
 _STOPPING_S: Final = 5.0
 _ENCODINGS: Final = {b"": False, b"identity": False, b"gzip": True, b"x-gzip": True}
 _PRECISIONS: Final = ("ns", "us", "ms", "s")
@@ -46,7 +45,6 @@ class Service:
 
     settings: HttpSettings
     credentials: Credentials
-    intake: Intake
     desk: Desk
     room: Room
     report: Report
@@ -54,16 +52,10 @@ class Service:
     stopping: bool = False
     shares: dict[str, Share] = dataclasses.field(default_factory=dict)
     strangers: Strangers = dataclasses.field(default_factory=Strangers)
-    _asked: float = -1.0
-    _full: bool = False
 
     def full(self) -> bool:
-        """The disk takes no pushed readings. Asked ten times a second at most: it looks at the
-        file system."""
-        now = self.time()
-        if now - self._asked >= _PRESSURE_S:
-            self._asked, self._full = now, self.intake.pressure() > Urgency.PUSH
-        return self._full
+        """The disk takes no pushed readings."""
+        return self.desk.full()
 
     def share(self, gateway: str) -> Share:
         """Of a gateway that has shown who it is: there are as many as have credentials."""

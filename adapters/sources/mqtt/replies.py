@@ -18,9 +18,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from adapters.sources.mqtt.frames import Publish, publish
 from adapters.sources.mqtt.trust import Trust
 from adapters.sources.mqtt.wishes import correlating, wishes
+from adapters.sources.mqttwire.frames import Publish, publish
 from adapters.sources.payload import Receipt, answer, busy
 
 REPLIES: Final = "replies"

@@ -21,9 +21,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from adapters.sources.mqtt import words
-from adapters.sources.mqtt.frames import PINGREQ, BrokenStreamError, Frames, Publish, pubacks
 from adapters.sources.mqtt.settings import MqttSettings
 from adapters.sources.mqtt.sieve import Sieve, SievedClient
+from adapters.sources.mqttwire.frames import PINGREQ, BrokenStreamError, Frames, Publish, pubacks
 
 ANSWER_S: Final = 10.0
 """A broker that has not answered CONNECT and SUBSCRIBE by then is given up."""
@@ -52,7 +52,7 @@ class Session:
         self._settings = settings
         self._answered = False
         self._over = ""
-        self._frames = Frames(settings.version, settings.max_message_bytes)
+        self._frames = Frames(settings.version, settings.max_message_bytes, answers=True)
         self._keepalive = float(settings.keepalive)
         self._wrote = self._heard = 0.0
         self._pinged = False

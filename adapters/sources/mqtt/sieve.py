@@ -16,7 +16,7 @@ from typing import Any, Final
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from adapters.sources.mqtt.frames import Frames
+from adapters.sources.mqttwire.frames import Frames
 
 _READ: Final = 256 << 10
 _LAST_WORDS_S: Final = 1.0

@@ -23,13 +23,13 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from adapters.sources.mqtt.frames import Publish
 from adapters.sources.mqtt.replies import Asked, Replies
 from adapters.sources.mqtt.report import Report
 from adapters.sources.mqtt.session import Session, SessionError
 from adapters.sources.mqtt.settings import MqttSettings
 from adapters.sources.mqtt.wake import Wake, Watch
 from adapters.sources.mqtt.window import Lot, Window
+from adapters.sources.mqttwire.frames import Publish
 from adapters.sources.payload import Decoded, Message, PayloadDecoder, Receipt
 from collector.model import Batch, SourceState
 from collector.ports import Clock, Delivery, Intake, Urgency

@@ -69,12 +69,17 @@ class Share:
         """Being served now, and their bytes."""
         self.denials = Bucket(DENIALS, 2 * DENIALS, now)
 
-    def denied(self, size: int, now: float) -> Denied | None:
-        """Whether a request with a body of ``size`` may not come in now."""
+    def over(self, now: float) -> Denied | None:
+        """Whether it has used up its rates for now."""
         waits = {name: bucket.wait(now) for name, bucket in self._buckets.items()}
         limit = max(waits, key=waits.__getitem__)
-        if waits[limit] > 0:
-            return Denied(limit, waits[limit])
+        return Denied(limit, waits[limit]) if waits[limit] > 0 else None
+
+    def denied(self, size: int, now: float) -> Denied | None:
+        """Whether a request with a body of ``size`` may not come in now."""
+        over = self.over(now)
+        if over is not None:
+            return over
         if self.requests >= self._most_requests or (
             self.requests and self.size + size > self._most_size
         ):
@@ -127,6 +132,12 @@ class Room:
         self.used = 0
         self._most = most
         self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def take_now(self, size: int) -> bool:
+        """``size`` bytes of it, if they are free and nobody waits."""
+        free = not self._line and self._fits(size)
+        self.used += size if free else 0
+        return free
 
     async def take(self, size: int, patience: float) -> bool:
         """``size`` bytes of it; False when there was no room for so many seconds. A ``size`` of

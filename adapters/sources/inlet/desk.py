@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from adapters.sources.http.report import Report
+from adapters.sources.inlet.report import Report
 from adapters.sources.payload import Decoded, Message, Receipt
 from adapters.sources.payload.unpack import GZIP
 from collector.model import Batch, Reason, Refusal
@@ -31,6 +31,7 @@ INLINE_BYTES: Final = 64 << 10
 """A batch of at most so many bytes is decoded in the loop: it takes less than handing it over."""
 GZIP_GAIN: Final = 32
 """How much larger than its packed form a body is taken to be."""
+_PRESSURE_S: Final = 0.1
 _TURN_S: Final = 0.002
 """A batch is begun no sooner than this after the last: under load they become larger, and every
 request waits for the disk longer than that anyway."""
@@ -38,6 +39,13 @@ request waits for the disk longer than that anyway."""
 
 Form = tuple[str, str]
 """Of a body, and of its timestamps, where that is not what the registry says of its gateway."""
+
+
+class Wrong(NamedTuple):
+    """Why a body is refused before anybody looks at it."""
+
+    reason: str
+    detail: str
 
 
 class Decoder(Protocol):
@@ -57,7 +65,8 @@ Outcome = Receipt | None
 @dataclass(slots=True, eq=False)
 class Arrived:
     """A request whose body is here, in this ``form``, from whom ``topic`` says.
-    ``size`` of the body; ``cut``: it was too large, and this is its beginning."""
+    ``size`` of the body; ``cut``: it was too large, and this is its beginning; ``wrong``: why it is
+    refused unread."""
 
     form: Form
     topic: str
@@ -65,6 +74,7 @@ class Arrived:
     size: int
     cut: bool
     gzip: bool
+    wrong: Wrong | None
     received: int
     since: float
     outcome: asyncio.Future[Outcome]
@@ -85,20 +95,37 @@ class Desk:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Arrived] = deque()
         self._came = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "http-decode")
+        self._thread = ThreadPoolExecutor(1, "inlet-decode")
+        self._asked, self._full = -1.0, False
 
-    async def bring(
-        self, form: Form, topic: str, body: bytes, *, gzip: bool = False, excess: int = 0
-    ) -> Outcome:
-        """Have a body decoded, stored and synced; or, where it had ``excess`` bytes, too many,
-        and ``body`` is its beginning, refused and kept as evidence."""
+    def full(self) -> bool:
+        """The disk takes no pushed readings. Asked ten times a second at most: it looks at the
+        file system."""
+        now = self._loop.time()
+        if now - self._asked >= _PRESSURE_S:
+            self._asked, self._full = now, self._intake.pressure() > Urgency.PUSH
+        return self._full
+
+    def bring(
+        self,
+        form: Form,
+        topic: str,
+        body: bytes,
+        *,
+        gzip: bool = False,
+        excess: int = 0,
+        wrong: Wrong | None = None,
+    ) -> asyncio.Future[Outcome]:
+        """Have a body decoded, stored and synced. Or refused, and kept as evidence: where it had
+        ``excess`` bytes, too many, and ``body`` is its beginning; or where ``wrong`` says why
+        it is not looked at."""
         outcome: asyncio.Future[Outcome] = self._loop.create_future()
         now, since, size = self._clock.now(), self._loop.time(), excess or len(body)
         self._waiting.append(
-            Arrived(form, topic, body, size, bool(excess), gzip, now, since, outcome)
+            Arrived(form, topic, body, size, bool(excess), gzip, wrong, now, since, outcome)
         )
         self._came.set()
-        return await outcome
+        return outcome
 
     async def run(self) -> None:
         """Until cancelled. What is waiting then stays without an outcome."""
@@ -149,10 +176,13 @@ class Desk:
         """Why a body is refused before it is looked at."""
         if one.cut:
             return decoder.too_large(one.topic, one.body, one.size, one.received)
+        wrong = one.wrong
         if one.gzip and not one.body.startswith(GZIP):  # which the decoder goes by
-            like = decoder.too_large(one.topic, one.body, one.size, one.received)
             told = "the body is not gzip, though Content-Encoding says so"
-            return dataclasses.replace(like, reason=Reason.PAYLOAD, detail=told)
+            wrong = Wrong(Reason.PAYLOAD, told)
+        if wrong is not None:
+            like = decoder.too_large(one.topic, one.body, one.size, one.received)
+            return dataclasses.replace(like, reason=wrong.reason, detail=wrong.detail)
         return None
 
     def _store(self, decoder: Decoder, form: Form, lot: list[Arrived]) -> None:

@@ -10,17 +10,18 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from adapters.sources.http.settings import HttpSettings
+from adapters.sources.inlet.settings import ListenSettings
 from collector.errors import ConfigurationError, Fault
 
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
 class Certificates:
-    """``context`` is for the next connection; None without TLS. Raises ``ConfigurationError``."""
+    """``context`` is for the next connection; None without TLS. ``protocol``: what is spoken
+    within (ALPN). Raises ``ConfigurationError``."""
 
-    def __init__(self, settings: HttpSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: ListenSettings, protocol: str) -> None:
+        self._settings, self._protocol = settings, protocol
         self._files = [
             Path(name)
             for name in (
@@ -61,7 +62,7 @@ class Certificates:
         settings = self._settings
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols([self._protocol])
         try:
             # An empty password, or OpenSSL would ask for it on the terminal.
             context.load_cert_chain(settings.cert_file, settings.key_file or None, password="")
