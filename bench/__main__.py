@@ -14,6 +14,7 @@
     link         a month of pushing on a link paid by the byte: computed, not timed      10 s
     modbus modbus-rtu    polls a second over 200 connections, TCP and RTU over TCP       60 s
     fleet        10,000 meters every 10 s over 200 connections on one core                 80 s
+    backfill     200 gateways live beside 20 with three days kept: each way               240 s
     flood        49 gateways beside one that sends all it can: broker, HTTP, listener    110 s
     edge         20 meters at 10 s: memory and CPU of the whole program                 150 s
     archive account judge    each room by itself                                         90 s
@@ -79,6 +80,7 @@ BENCHES: dict[str, Callable[[], None]] = {
     "modbus": _child("bench.modbus"),
     "modbus-rtu": _child("bench.modbus", "--rtu"),
     "fleet": _child("bench.fleet"),
+    "backfill": _child("bench.backfill"),
     "flood": _child("bench.flood", "--times", "0"),
     "edge": lambda: print(json.dumps(edge.run()), flush=True),
     "archive": _child("bench.archive"),

@@ -66,11 +66,17 @@ class Observer:
     """Sees what the journal has synced. ``seen``: by gateway, (time of the reading, when it was
     seen), one for each message; memory of the processes on the way."""
 
-    def __init__(self, path: Path, plan: Plan, processes: dict[str, psutil.Process]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        processes: dict[str, psutil.Process],
+        gateways: int = GATEWAYS,
+    ) -> None:
         self._journal = SqliteJournal(path, Telemetry())
         self._journal.register(["bench"])
         self._at = self._journal.last()
-        names = [f"{plan.site(n)}/{plan.device(n, 0)}/{QUANTITIES[0]}/raw" for n in range(GATEWAYS)]
+        names = [f"{plan.site(n)}/{plan.device(n, 0)}/{QUANTITIES[0]}/raw" for n in range(gateways)]
         ids = {name: number for number, name in enumerate(self._journal.point_names())}
         self._slot_of = {ids[name]: slot for slot, name in enumerate(names)}
         self._markers = np.array(list(self._slot_of), np.int32)
@@ -119,7 +125,7 @@ def run(through: str, times: float, unlimited: bool) -> dict[str, Any]:
                 broker = stack.enter_context(Mosquitto(folder / "broker", persistent=False))
                 port = broker.port
             source = SOURCES[through].format(port=port) + (RATES[through] if unlimited else "")
-            tokens = _fleet(folder / "fleet", plan, source)
+            tokens = write_fleet(folder / "fleet", plan, source)
             if through == "broker":
                 tokens.write_text("{}", encoding="utf-8")
             program = stack.enter_context(RunningProgram(folder / "fleet"))
@@ -130,7 +136,7 @@ def run(through: str, times: float, unlimited: bool) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fleet(folder: Path, plan: Plan, source: str) -> Path:
+def write_fleet(folder: Path, plan: Plan, source: str, gateways: int = GATEWAYS) -> Path:
     """The fleet folder, with a token for each gateway; the file of those."""
     (folder / "registry").mkdir(parents=True)
     for name, text in plan.registry().items():
@@ -141,7 +147,7 @@ def _fleet(folder: Path, plan: Plan, source: str) -> Path:
     now = time.time_ns() // 1_000_000
 
     def give(held: Any) -> Any:
-        for number in range(GATEWAYS):
+        for number in range(gateways):
             gateway = plan.gateway(number)
             tokens[gateway], one = new_token(Held(), gateway, now)
             held = held.with_one(gateway, one, now)

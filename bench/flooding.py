@@ -9,7 +9,9 @@ HTTP/1.1 on bare sockets; readings carry the moment of sending (epoch ms) as the
 Prints one JSON object: messages sent, what they were answered with, and for each answer the moment
 of sending and the milliseconds it took. ``--rate`` is of all gateways together, 0 for as fast as it
 goes; ``--links`` connections for each gateway; ``--window`` unanswered messages on each (HTTP:
-always one).
+always one). ``--behind`` hours: what was kept for so long is sent, a message for each minute, once;
+readings then carry that minute as their time. ``--heed``: an answer is the reply on the gateway's
+own topic, not the PUBACK.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import selectors
 import socket
 import sys
@@ -24,10 +27,12 @@ import time
 from collections import Counter, deque
 from pathlib import Path
 
+from adapters.sources.mqttwire.frames import Frames, pubacks
 from bench.plan import STAMP, Plan
 from bench.sender import connect, remaining
 
 PATIENCE_S = 5.0
+MINUTE_MS = 60_000
 
 
 class Link:
@@ -85,8 +90,13 @@ class Link:
 class MqttLink(Link):
     def __init__(self, gateway: str, port: int, token: str, client: str) -> None:
         user = gateway if token else ""
-        super().__init__(gateway, connect("127.0.0.1", port, client, user, token))
+        link = connect("127.0.0.1", port, client, user, token)
         self._topic = f"meterwatch/v1/{gateway}/readings".encode()
+        self.greet(link, gateway)
+        super().__init__(gateway, link)
+
+    def greet(self, link: socket.socket, gateway: str) -> None:
+        """Before anything is sent."""
 
     def packet(self, payload: bytes) -> bytes:
         mid = self.sent % 65535 + 1
@@ -100,6 +110,29 @@ class MqttLink(Link):
                 raise SystemExit(f"no PUBACK but {data[at : at + 4].hex()}")
             self.answered("acknowledged")
         return data[whole:]
+
+
+class HeedingLink(MqttLink):
+    """Counts on replies: the PUBACKs say nothing to it."""
+
+    def greet(self, link: socket.socket, gateway: str) -> None:
+        self._frames = Frames(4, 1 << 20, answers=True)
+        topic = f"meterwatch/v1/{gateway}/replies".encode()
+        body = b"\0\1" + len(topic).to_bytes(2, "big") + topic + b"\1"
+        link.sendall(b"\x82" + remaining(len(body)) + body)
+        link.recv(5)  # SUBACK
+
+    def packet(self, payload: bytes) -> bytes:
+        return super().packet(b'{"id":%d,' % self.sent + payload[1:])
+
+    def parse(self, data: bytes) -> bytes:
+        self._frames.feed(data)
+        replies = self._frames.take(1 << 20)
+        self._frames.acknowledged.clear()
+        self._out += pubacks([reply.mid for reply in replies if reply.mid])
+        for reply in replies:
+            self.answered("stored" if b'"refused":[]' in reply.payload else "refused")
+        return b""
 
 
 class HttpLink(Link):
@@ -131,8 +164,13 @@ class HttpLink(Link):
 class Run:
     """All links of one process, in one loop."""
 
-    def __init__(self, links: list[Link], plan: Plan, window: int) -> None:
+    def __init__(
+        self, links: list[Link], plan: Plan, window: int, *, since: int = 0, most: int = 1 << 40
+    ) -> None:
         self._links, self._window = links, window
+        self._since, self._most = since, most
+        self.watched = False
+        """Whether the end of standard input ends it."""
         self._payloads = {
             link.gateway: plan.payload(int(link.gateway[3:]), 0, high=False) for link in links
         }
@@ -143,7 +181,9 @@ class Run:
     def go(self, seconds: float, rate: float) -> None:
         start = time.monotonic()
         sent = 0
-        while (now := time.monotonic()) < start + seconds:
+        while (now := time.monotonic()) < start + seconds and not self.done:
+            if self.watched and self._ended():
+                break
             if rate:
                 while sent < (now - start) * rate:
                     self._send(self._links[sent % len(self._links)])
@@ -156,9 +196,16 @@ class Run:
         while any(link.waiting for link in self._links) and time.monotonic() < until:
             self._wait(0.05)
 
+    def _ended(self) -> bool:
+        return bool(select.select([sys.stdin], [], [], 0)[0])
+
+    @property
+    def done(self) -> bool:
+        return all(one.sent >= self._most and not one.waiting for one in self._links)
+
     def _fill(self, link: Link) -> bool:
         """As much as the window lets; whether anything was sent."""
-        room = min(self._window - len(link.waiting), 64)
+        room = min(self._window - len(link.waiting), 64, self._most - link.sent)
         for _ in range(room):
             if link.stuck:
                 break
@@ -166,7 +213,10 @@ class Run:
         return room > 0 and not link.stuck
 
     def _send(self, link: Link) -> None:
-        stamp = b"%013d" % (time.time_ns() // 1_000_000)
+        if self._since:
+            stamp = b"%013d" % (self._since + link.sent * MINUTE_MS)
+        else:
+            stamp = b"%013d" % (time.time_ns() // 1_000_000)
         link.send(self._payloads[link.gateway].replace(STAMP, stamp))
 
     def _wait(self, patience: float) -> None:
@@ -188,6 +238,9 @@ def main() -> None:
     args.add_argument("--links", type=int, default=1)
     args.add_argument("--window", type=int, default=5000)
     args.add_argument("--tokens", type=Path, help="JSON: gateway -> token")
+    args.add_argument("--behind", type=float, default=0, help="hours")
+    args.add_argument("--heed", action="store_true")
+    args.add_argument("--until-input-ends", action="store_true")
     args.add_argument("--nice", type=int, default=0)
     told = args.parse_args()
     os.nice(told.nice)
@@ -201,14 +254,24 @@ def main() -> None:
             if told.protocol == "http":
                 links.append(HttpLink(gateway, told.port, token))
             else:
-                links.append(MqttLink(gateway, told.port, token, f"{gateway}-{link}"))
-    run = Run(links, plan, 1 if told.protocol == "http" else told.window)
+                kind = HeedingLink if told.heed else MqttLink
+                name = f"{gateway}-{link}-{'late' if told.behind else 'live'}"
+                links.append(kind(gateway, told.port, token, name))
+    window = 1 if told.protocol == "http" else told.window
+    if told.behind:
+        most = round(told.behind * 60)
+        since = time.time_ns() // 1_000_000 - most * MINUTE_MS
+        run = Run(links, plan, window, since=since, most=most)
+    else:
+        run = Run(links, plan, window)
+    run.watched = told.until_input_ends
     run.go(told.seconds, told.rate)
     counted: Counter[str] = Counter()
     for one in links:
         counted += one.told
     found = {
         "sent": sum(one.sent for one in links),
+        "sent_by": {one.gateway: one.sent for one in links},
         "told": counted,
         "unanswered": sum(len(one.waiting) for one in links),
         "answers": [answer for one in links for answer in one.answers],
