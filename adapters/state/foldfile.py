@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -220,26 +220,44 @@ def open_reader(path: Path) -> sqlite3.Connection:
     for a file that is no database.
     """
     with _told(path):
-        connection = sqlite3.connect(
-            f"{Path(path).absolute().as_uri()}?mode=ro",
-            uri=True,
-            timeout=BUSY_MS / 1000,
-            isolation_level=None,
-            check_same_thread=False,
-        )
         try:
-            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            # The tables come with the cursor, in one transaction.
-            (tables,) = connection.execute(
-                "SELECT count(*) FROM sqlite_master WHERE name = 'meta'"
-            ).fetchone()
-        except sqlite3.DatabaseError:
-            connection.close()
-            raise
+            connection, tables = _opened(path)
+        except sqlite3.OperationalError as fault:
+            if fault.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+                raise
+            # Its writer was killed while it was made: only who may write can put it right.
+            with suppress(sqlite3.DatabaseError), closing(_connect(path, "rw")) as writer:
+                writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection, tables = _opened(path)
     if not tables:
         connection.close()
         raise TemporaryError(f"{path}: its tables are not there yet")
     return connection
+
+
+def _opened(path: Path) -> tuple[sqlite3.Connection, int]:
+    """A reader, and whether the tables are there: they come with the cursor, in one
+    transaction."""
+    connection = _connect(path, "ro")
+    try:
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        (tables,) = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name = 'meta'"
+        ).fetchone()
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection, int(tables)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{Path(path).absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_MS / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+    )
 
 
 class _Connection(sqlite3.Connection):

@@ -160,3 +160,20 @@ def test_what_was_synced_ended_with_a_sync_of_its_log(tmp_path: Path) -> None:
     assert last_log_calls[0] == last_log_calls[2] == "pwrite64"
     assert last_log_calls[1] in {"fsync", "fdatasync"}
     assert last_log_calls[3] in {"fsync", "fdatasync"}
+
+
+def test_a_file_whose_writer_was_killed_while_it_made_it_can_be_read(tmp_path: Path) -> None:
+    """A journal of the rollback kind is left then, and a reader may not put it right by itself."""
+    made, killed = tmp_path / "made.db", tmp_path / "killed.db"
+    with closing(sqlite3.connect(made, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE meta (x)")
+        writer.execute("INSERT INTO meta VALUES (1)")
+        writer.execute("PRAGMA cache_size = 1")
+        writer.execute("BEGIN")
+        writer.execute("CREATE TABLE more AS SELECT randomblob(99999) AS x")  # spills into the file
+        for suffix in ("", "-journal"):
+            shutil.copy(f"{made}{suffix}", f"{killed}{suffix}")
+        writer.execute("ROLLBACK")
+    with closing(open_reader(killed)) as reader:
+        assert reader.execute("SELECT x FROM meta").fetchall() == [(1,)]
+    assert not Path(f"{killed}-journal").exists()
