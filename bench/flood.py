@@ -1,13 +1,15 @@
 """What 49 gateways notice of one that floods: through a broker, over HTTP, and over MQTT to us.
 
     python -m bench.flood --through broker|http|listener [--times 20] [--open] [--runs 1]
+    python -m bench.flood --full
 
 Fifty gateways send 20 messages of 50 readings a second together, for 28 seconds; from the 8th to
 the 20th one of them sends ``--times`` its share, or as fast as it can (``--times 0``). The program
 runs with all its rooms. Readings carry the moment of sending as their time, and a reader of the
 journal looks every 2 ms: it sees a reading once the sync covers it, whatever it came through.
 Nothing is encrypted, so that the three can be compared. ``--open``: without limits for each
-gateway, so that fairness alone is left. Prints one JSON line for each run.
+gateway, so that fairness alone is left. ``--full``: ten gateways send all they can for eight
+seconds, without limits. Prints one JSON line for each run.
 
 The flooding process has a lower priority (nice 10): it stands for another machine.
 """
@@ -125,7 +127,7 @@ def run(through: str, times: float, unlimited: bool) -> dict[str, Any]:
                 broker = stack.enter_context(Mosquitto(folder / "broker", persistent=False))
                 port = broker.port
             source = SOURCES[through].format(port=port) + (RATES[through] if unlimited else "")
-            tokens = write_fleet(folder / "fleet", plan, source)
+            tokens = writewrite_fleet(folder / "fleet", plan, source)
             if through == "broker":
                 tokens.write_text("{}", encoding="utf-8")
             program = stack.enter_context(RunningProgram(folder / "fleet"))
@@ -134,6 +136,48 @@ def run(through: str, times: float, unlimited: bool) -> dict[str, Any]:
             return _measure(folder / "fleet", plan, through, times, port, tokens, program)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def full(through: str) -> dict[str, Any]:
+    """What is acknowledged when ten gateways send all they can; the figures."""
+    folder = Path(tempfile.mkdtemp(prefix="meterwatch-bench-"))
+    plan = Plan(points=50 * GATEWAYS, gateways=GATEWAYS)
+    try:
+        with ExitStack() as stack:
+            port = free_port()
+            if through == "broker":
+                port = stack.enter_context(Mosquitto(folder / "broker")).port
+            source = SOURCES[through].format(port=port) + RATES[through]
+            tokens = write_fleet(folder / "fleet", plan, source)
+            if through == "broker":
+                tokens.write_text("{}", encoding="utf-8")
+            program = stack.enter_context(RunningProgram(folder / "fleet"))
+            program.wait_for("running")
+            program.wait_for("source-up")
+            usage = Usage({"program": psutil.Process(program.process.pid)})
+            started = time.monotonic()
+            command = [*_sender(through, port, tokens), "--last", "9", "--window", "64"]
+            command += ["--seconds", "8", "--links", "4" if through == "http" else "1"]
+            told = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+            took = time.monotonic() - started
+            cpu = usage.seconds()["program"]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    answered = sum(told["told"].values())
+    return {
+        "bench": "flood",
+        "case": f"{through} full",
+        "told": told["told"],
+        "answered_per_s": round(answered / took),
+        "program_cpu_us_per_message": round(cpu / max(answered, 1) * 1e6),
+        "load_average": round(psutil.getloadavg()[0], 1),
+    }
+
+
+def _sender(through: str, port: int, tokens: Path) -> list[str]:
+    command = [sys.executable, "-m", "bench.flooding", "--port", str(port)]
+    command += ["--tokens", str(tokens)]
+    return [*command, "--protocol", "http" if through == "http" else "mqtt"]
 
 
 def write_fleet(folder: Path, plan: Plan, source: str, gateways: int = GATEWAYS) -> Path:
@@ -172,8 +216,7 @@ def _measure(
     if through == "broker":
         ours["broker"] = next(x for x in psutil.Process().children() if x.name() == "mosquitto")
     observer = Observer(folder / "data" / "journal.db", plan, ours)
-    common = [sys.executable, "-m", "bench.flooding", "--port", str(port), "--tokens", str(tokens)]
-    common += ["--protocol", "http" if through == "http" else "mqtt"]
+    common = _sender(through, port, tokens)
     share = RATE / GATEWAYS
     seconds = BEFORE_S + FLOOD_S + AFTER_S
     usage = Usage(ours)
@@ -237,9 +280,13 @@ def main() -> None:
     args.add_argument("--times", type=float, default=20, help="its share; 0: as fast as it can")
     args.add_argument("--runs", type=int, default=1)
     args.add_argument("--open", action="store_true", help="no limits for each gateway")
+    args.add_argument("--full", action="store_true", help="ten gateways, all they can, no limits")
     told = args.parse_args()
     for _ in range(told.runs):
         for through in told.through or SOURCES:
+            if told.full:
+                print(json.dumps(full(through)), flush=True)
+                continue
             found = run(through, told.times, told.open)
             found["case"] += " open" if told.open else ""
             print(json.dumps(found), flush=True)

@@ -109,7 +109,7 @@ def tables(runs: Runs) -> dict[str, str]:
     ways = [case for case in ("way", "way-slow", "way-full") if case in runs]
     databases = [case for case in _TITLES if case in runs and case not in ways]
     lines = [case for case in runs if case.startswith("line ")]
-    floods = [case for case in runs if case.startswith("flood ")]
+    floods = [case for case in runs if case.startswith("flood ") and not case.endswith(" full")]
     found = {}
     if "machine" in runs:
         of = runs["machine"][-1]

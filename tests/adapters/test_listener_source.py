@@ -423,20 +423,46 @@ def test_a_gateway_has_only_so_many_connections() -> None:
         assert again.connect(client="3")[1] == 0
 
 
-def test_who_says_nothing_or_too_slowly_is_shown_out() -> None:
+def test_who_does_not_hang_up_is_hung_up_on() -> None:
+    with CollectingIntake() as intake, ServedListener(intake) as served, Raw(served) as raw:
+        raw.connect(version=5)
+        raw.send(publish(BODY, version=5, qos=2))
+        assert raw.packet()[1][0] == packets.QOS
+        eventually(lambda: served.source.connections == 0, "it is gone, though we keep it open")
+
+
+def test_who_says_nothing_is_shown_out() -> None:
     settings = {"head_timeout": 0.2, "silence": 0.3}
-    with CollectingIntake() as intake, ServedListener(intake, settings=settings) as served:
-        with Raw(served) as mute, Raw(served) as half, Raw(served) as idle, Raw(served) as slow:
-            half.send(connect()[:9])
-            idle.connect(version=5, client="idle", keepalive=0)
-            slow.connect(version=5, client="slow")
-            slow.send(publish(BODY, version=5)[:20])
-            assert mute.closed() == b""
-            assert half.closed() == b""
-            told = [raw.packet()[1][0] for raw in (idle, slow)]
-            assert told[0] == packets.KEEP_ALIVE
-            assert told[1] in {packets.KEEP_ALIVE, packets.QUOTA}
-        eventually(lambda: served.source.connections == 0, "all gone")
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake, settings=settings) as served,
+        Raw(served) as mute,
+        Raw(served) as half,
+        Raw(served) as idle,
+    ):
+        half.send(connect()[:9])
+        idle.connect(version=5, client="idle", keepalive=0)
+        assert mute.closed() == b""
+        assert half.closed() == b""
+        assert idle.packet()[1][0] == packets.KEEP_ALIVE
+
+
+def test_a_message_that_comes_too_slowly_ends_its_connection() -> None:
+    settings = {"head_timeout": 0.2}
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake, settings=settings) as served,
+        Raw(served) as slow,
+        Raw(served) as idle,
+    ):
+        idle.connect(client="idle")
+        slow.connect(version=5, client="slow")
+        slow.send(publish(BODY, version=5)[:20])
+        kind, body = slow.packet()
+        assert (kind, body[0]) == (14, packets.QUOTA)
+        assert b"too slowly" in body
+        idle.publish(BODY)  # who says nothing at all is not slow
+        assert idle.packet() == (4, b"\0\1")
 
 
 def test_so_many_from_one_address_and_so_many_at_all() -> None:
