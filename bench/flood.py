@@ -127,7 +127,7 @@ def run(through: str, times: float, unlimited: bool) -> dict[str, Any]:
                 broker = stack.enter_context(Mosquitto(folder / "broker", persistent=False))
                 port = broker.port
             source = SOURCES[through].format(port=port) + (RATES[through] if unlimited else "")
-            tokens = writewrite_fleet(folder / "fleet", plan, source)
+            tokens = write_fleet(folder / "fleet", plan, source)
             if through == "broker":
                 tokens.write_text("{}", encoding="utf-8")
             program = stack.enter_context(RunningProgram(folder / "fleet"))
