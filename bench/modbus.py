@@ -1,7 +1,7 @@
 """What a Modbus poll costs: 200 connections with four slaves of 50 registers behind each, asked
 without a pause, into an intake that keeps nothing.
 
-    python -m bench.modbus [--seconds 10] [--connections 200] [--slaves 4] [--rtu]
+    python -m bench.modbus [--seconds 24] [--connections 200] [--slaves 4] [--rtu]
 
 The meters run in another process, as fast as they are asked. Prints one JSON line: polls and
 readings a second, our CPU microseconds per poll, how many polls one delivery carried, and beside
@@ -52,7 +52,7 @@ PROFILE = Profile(
 )
 
 TURNS = 4
-WARM = 5
+WARM = 20
 """Polls of each device before anything is counted."""
 
 
@@ -201,7 +201,7 @@ def measure(urls: Sequence[Sequence[str]], seconds: float) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=24)
     parser.add_argument("--connections", type=int, default=200)
     parser.add_argument("--slaves", type=int, default=4)
     parser.add_argument("--rtu", action="store_true")

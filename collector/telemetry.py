@@ -27,7 +27,8 @@ class Telemetry:
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
         self._children: dict[tuple[object, ...], Counter] = {}
-        """Of counters, by name and labels: looking one up takes longer than counting."""
+        self._gauge_children: dict[tuple[object, ...], Gauge] = {}
+        """By name and labels: looking one up takes longer than counting."""
         self._lock = threading.Lock()
         self._log = structlog.get_logger("meterwatch")
 
@@ -58,7 +59,14 @@ class Telemetry:
                 if gauge is None:
                     gauge = Gauge(PREFIX + name, name, sorted(labels), registry=self.registry)
                     self._gauges[name] = gauge
-        (gauge.labels(**labels) if labels else gauge).set(value)
+        if labels:
+            key = (name, *labels.items())
+            child = self._gauge_children.get(key)
+            if child is None:
+                child = self._gauge_children[key] = gauge.labels(**labels)
+            child.set(value)
+        else:
+            gauge.set(value)
 
     def observe(self, name: str, seconds: float, **labels: str) -> None:
         """Add to a histogram of durations (``meterwatch_<name>``)."""

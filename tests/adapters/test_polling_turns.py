@@ -30,7 +30,6 @@ class Fake(Polled):
         self.polled_at: list[int] = []
         self.tries: list[int] = []
 
-    wanted = True
     points = 1
 
     def as_read(self) -> tuple[object, ...]:

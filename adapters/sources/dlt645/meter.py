@@ -53,10 +53,7 @@ class Meter(Polled):
         self._told = ""
         self._whole = plan(device, profile, ids)
         self.plan: Plan = self._whole
-
-    @property
-    def wanted(self) -> bool:
-        return bool(self.plan.questions)
+        self.wanted = bool(self.plan.questions)
 
     @property
     def points(self) -> int:
@@ -78,6 +75,7 @@ class Meter(Polled):
         self._without[identifier] = why
         self._forget_at = self._forget_at or now + DAY_MS
         self.plan = plan(self.device, self._profile, self._ids, self._without)
+        self.wanted = bool(self.plan.questions)
         return True
 
     def gave(self, identifier: int) -> None:
@@ -103,6 +101,7 @@ class Meter(Polled):
         if "A" in self.pattern:
             self.address = ""
         self.plan = self._whole
+        self.wanted = bool(self.plan.questions)
 
     def refused(self) -> tuple[int, str]:
         """Blocks are not named: their values are asked for singly."""

@@ -75,6 +75,7 @@ KINDS: Final[dict[str, Kind]] = {
     "bcd64": Kind(4, "Q", True, bcd=True),
 }
 """Every register type a profile may name."""
+SAFE_GAIN: Final = 1e200
 EXPONENT_MOST: Final = 30
 """An exponent beyond it is no exponent but a wrong map."""
 
@@ -132,6 +133,12 @@ class Decoder:
         self._gain = np.array([field.gain for field in fields], np.float64)
         self._shift = np.array([field.shift for field in fields], np.float64)
         self._unset = _unset_table(columns, kinds)
+        self._plain = all(field.gain == 1.0 and field.shift == 0.0 for field in fields)
+        self._safe = not self._joins and all(
+            kind.words < 4 and abs(field.gain) < SAFE_GAIN
+            for field, kind in zip(fields, kinds, strict=False)
+        )
+        """No number of these types can overflow: it need not be asked, which takes its time."""
 
     def decode(self, image: bytes) -> tuple[Values, Qualities]:
         """Values (canonical units) and qualities, one per field. ``image`` has ``size`` bytes."""
@@ -145,8 +152,13 @@ class Decoder:
         numbers = np.array(raw, np.float64)
         if self._joins:
             numbers = self._joined(numbers)
-        with np.errstate(over="ignore", invalid="ignore"):
+        if self._plain:
+            values = numbers
+        elif self._safe:
             values = numbers * self._gain + self._shift
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = numbers * self._gain + self._shift
         missing = ~np.isfinite(values)
         if not self._joins:
             for unset in self._unset:

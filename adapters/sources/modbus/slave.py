@@ -51,10 +51,7 @@ class Slave(Polled):
         self._told = ("", "")
         self._whole = plan(device, profile, ids)
         self.plan: Plan = self._whole
-
-    @property
-    def wanted(self) -> bool:
-        return bool(self.plan.blocks)
+        self.wanted = bool(self.plan.blocks)
 
     @property
     def points(self) -> int:
@@ -102,7 +99,8 @@ class Slave(Polled):
         if whole:
             self._search.settle()
         self.plan = plan(self.device, self._profile, self._ids, lack=self._search.lack)
-        self.barren = not self.plan.blocks
+        self.wanted = bool(self.plan.blocks)
+        self.barren = not self.wanted
         if self.barren:
             self.widen(barren=True)
 
@@ -111,6 +109,7 @@ class Slave(Polled):
         self._searched = bool(self._told[0])
         self._identified_until = 0
         self.plan = self._whole
+        self.wanted = bool(self.plan.blocks)
         self.barren = barren
 
     def refused(self) -> tuple[int, str]:

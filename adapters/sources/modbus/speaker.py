@@ -50,34 +50,49 @@ class ModbusSpeaker:
             failure = await self._identify(device)
             if failure is not None:
                 return failure
-        clock, unit, link = self._clock, device.unit, self._link
+        clock, plan = self._clock, device.plan
         before = clock.monotonic()
-        left = list(reversed(device.plan.blocks))
-        done: list[Block] = []
+        longest = 0.0
         answers: list[bytes] = []
-        refusal: Failure | None = None
-        longest, refusals = 0.0, 0
-        while left:
-            block = left.pop()
-            answer = await link.read(unit, block, self._patience(device, clock.now()))
+        for block in plan.blocks:
+            patience = self._patience(device, clock.now())
+            answer = await self._link.read(device.unit, block, patience)
             after = clock.monotonic()
             longest, before = max(longest, after - before), after
             if isinstance(answer, bytes):
+                answers.append(answer)
+            elif answer.what is What.NO_SUCH:
+                return await self._search(device, answers, answer)
+            else:
+                return answer
+        values, qualities = plan.decode(b"".join(answers))
+        return Answer(plan.points, values, qualities, longest)
+
+    async def _search(
+        self, device: Slave, answers: list[bytes], refusal: Failure
+    ) -> Answer | Failure:
+        """The rest of a poll, of which one block was refused after so many ``answers``: what is
+        refused is read in halves."""
+        blocks = device.plan.blocks
+        done = list(blocks[: len(answers)])
+        left = list(reversed(blocks[len(answers) + 1 :]))
+        left += reversed(device.narrow(blocks[len(answers)], refusal.code))
+        refusals = 1
+        while left and refusals <= REFUSALS:
+            block = left.pop()
+            patience = self._patience(device, self._clock.now())
+            answer = await self._link.read(device.unit, block, patience)
+            if isinstance(answer, bytes):
                 done.append(block)
                 answers.append(answer)
-            elif answer.what is not What.NO_SUCH:
-                if refusal is not None:
-                    device.replan(whole=False)
-                return answer
-            else:
+            elif answer.what is What.NO_SUCH:
                 refusal = answer
                 refusals += 1
-                if refusals > REFUSALS:
-                    break
-                left += reversed(device.narrow(block, answer.code))
-        if refusal is None:
-            values, qualities = device.plan.decode(b"".join(answers))
-            return Answer(device.plan.points, values, qualities, longest)
+                if refusals <= REFUSALS:
+                    left += reversed(device.narrow(block, answer.code))
+            else:
+                device.replan(whole=False)
+                return answer
         return _refused(device, done, answers, refusal, whole=refusals <= REFUSALS)
 
     async def _identify(self, device: Slave) -> Failure | None:

@@ -30,6 +30,7 @@ class Polled(ABC):
         "proved",
         "remark",
         "up",
+        "wanted",
     )
 
     def __init__(self, device: Device) -> None:
@@ -50,6 +51,8 @@ class Polled(ABC):
         """It refused everything: a refusal is no sign of life any more."""
         self.busy_since = 0
         self.busy_times = 0
+        self.wanted = True
+        """Whether there is anything to ask it for."""
         self.remark = ""
         """What people should know of it although it is well."""
 
@@ -57,11 +60,6 @@ class Polled(ABC):
     def well(self) -> bool:
         """It is polled, not asked whether it is there."""
         return not self.failures or self.proved
-
-    @property
-    @abstractmethod
-    def wanted(self) -> bool:
-        """Whether there is anything to ask it for."""
 
     @property
     @abstractmethod

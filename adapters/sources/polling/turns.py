@@ -39,8 +39,8 @@ BUSY_MOST_MS: Final = 60_000
 TIGHT: Final = 0.5
 """Of a bus's time: from here on it is counted who needs how much of it."""
 WEIGHED_MS: Final = 1_000
-LOOK_MS: Final = 50
-"""What can be spared is counted this often at most; in between it only becomes less."""
+LOOK_MS: Final = 250
+"""What can be spared is counted this often at most; in between it is reckoned on."""
 SPARE: Final = 1.03
 """An overloaded bus is given this much more than it needs."""
 HUSHED_AFTER: Final = 2
@@ -91,8 +91,9 @@ class Turns(Generic[P]):
         self._forced = 0
         """When somebody was asked although the bus had no time for it."""
         self._polls = self._weighed = 0
-        self._looked = (0, 0.0)
-        """When it was counted last for how long the bus can be kept, and how long that was."""
+        self._looked, self._spare = 0, 0.0
+        """When it was counted last for how long the bus can be kept, and how long that was; what
+        polls were to take since then is added, because it was counted already."""
 
     def replace(self, devices: Sequence[P]) -> None:
         """Other devices from now on; those that did not change keep their state."""
@@ -142,12 +143,9 @@ class Turns(Generic[P]):
         honest = one.pace.honest()
         if honest is None:
             return None
-        looked, room = self._looked
-        if now - looked >= LOOK_MS:
-            room = self._room(now, one)
-            looked = now
-            self._looked = (now, room)
-        return min(max(room - (now - looked), honest), self.timeout) / 1000
+        if now >= self._looked + LOOK_MS:
+            self._looked, self._spare = now, self._room(now, one)
+        return min(max(self._spare - (now - self._looked), honest), self.timeout) / 1000
 
     # What became of a turn.
 
@@ -158,6 +156,7 @@ class Turns(Generic[P]):
         one.proved = False
         self.hushed = 0
         self._polls += 1
+        self._spare += one.pace.cost
         if not whole:
             one.at = now
             return 0
