@@ -427,6 +427,21 @@ async def test_another_refusal_is_asked_again_before_it_is_believed(
         assert world.series("d", "current.l1") != []
 
 
+@pytest.mark.parametrize("identifier", ["0001FF00", "00020000", "02800002"])
+async def test_what_a_meter_is_silent_about_is_left_out_while_it_answers_the_rest(
+    clock: SimulatedClock, intake: CollectingIntake, identifier: str
+) -> None:
+    meter = SimMeter(A, Moving(clock), ignores=frozenset({identifier}))
+    async with (
+        SimLine(meter) as line,
+        polling([device(tcp(line))], clock, intake, SHORT) as world,
+    ):
+        await clock.run_until(START + 20 * MINUTE)
+        assert believable(world) > 0
+        assert len(world.series("d", "voltage.l1")) >= 15
+        assert world.states("device:s/d")[-1][0]
+
+
 async def test_a_meter_that_has_nothing_of_it_is_left_in_peace(
     clock: SimulatedClock, intake: CollectingIntake
 ) -> None:

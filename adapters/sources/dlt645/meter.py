@@ -2,7 +2,8 @@
 
 A meter that has no such data is not asked for it again until the next day, the next registry or
 the next time it was down: it may be another meter by then. One that refuses for another reason is
-asked again, and only left in peace about that after ``PATIENCE`` times.
+asked again, and only left in peace about that after ``PATIENCE`` times; one that is silent about it
+and answers other things, after ``SILENCES``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collector.profile import Profile
 from collector.registry import Device
 
 PATIENCE: Final = 3
+SILENCES: Final = 2
 DAY_MS: Final = 86_400_000
 
 
@@ -66,11 +68,11 @@ class Meter(Polled):
         """What to ask next in a poll in which this was ``answered``; None: that is all."""
         return next((one for one in self.plan.questions if one not in answered), None)
 
-    def refuse(self, identifier: int, *, for_good: bool, why: str, now: int) -> bool:
-        """It refused ``identifier``. True when it is to be left out from now on (a block: its
-        values are asked for one by one)."""
+    def refuse(self, identifier: int, why: str, now: int, patience: int = 1) -> bool:
+        """It refused ``identifier``, for the ``patience``th time at least: then True, and it is
+        left out from now on (a block: its values are asked for one by one)."""
         self._refused[identifier] += 1
-        if not for_good and self._refused[identifier] < PATIENCE:
+        if self._refused[identifier] < patience:
             return False
         self._without[identifier] = why
         self._forget_at = self._forget_at or now + DAY_MS

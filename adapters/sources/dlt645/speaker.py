@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from adapters.sources.dlt645.link import Link
-from adapters.sources.dlt645.meter import Meter
+from adapters.sources.dlt645.meter import PATIENCE, SILENCES, Meter
 from adapters.sources.polling import Answer, Failure, What
 from adapters.sources.polling.failure import ALIVE
 from collector.ports import Clock
@@ -71,7 +71,7 @@ class Dlt645Speaker:
             if isinstance(answer, bytes):
                 device.gave(asked)
                 answers[asked] = answer
-            elif self._left_out(device, asked, answer):
+            elif self._left_out(device, asked, answer, alive=bool(answers) or device.proved):
                 alike = False
             else:
                 return answer
@@ -96,13 +96,20 @@ class Dlt645Speaker:
             return await self._link.read(device.address, asked)
         return answer
 
-    def _left_out(self, device: Meter, asked: int, failure: Failure) -> bool:
-        """Whether the poll goes on without ``asked``."""
-        if failure.what not in {What.NO_SUCH, What.REFUSED}:
-            return False
+    def _left_out(self, device: Meter, asked: int, failure: Failure, *, alive: bool) -> bool:
+        """Whether the poll goes on without ``asked``. There are meters that say nothing to what
+        they do not know: ``alive`` is one that just answered something else."""
+        now = self._clock.now()
         why = failure.detail.rpartition(": ")[2]
-        for_good = failure.what is What.NO_SUCH
-        if not device.refuse(asked, for_good=for_good, why=why, now=self._clock.now()):
+        if failure.what is What.NO_SUCH:
+            left_out = device.refuse(asked, why, now)
+        elif failure.what is What.REFUSED:
+            left_out = device.refuse(asked, why, now, PATIENCE)
+        elif failure.what is What.SILENT and alive:
+            left_out = device.refuse(asked, "no answer", now, SILENCES)
+        else:
+            left_out = False
+        if not left_out:
             return False
         self._telemetry.event("meter refuses", origin=device.origin, reason=failure.detail)
         return True
