@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,3 +144,35 @@ async def test_a_ratio_that_differs_is_told_once_and_changes_nothing(
         assert len(told) == 1
         assert "30 in the registry and 40 in the meter" in told[0]
         assert len(intake.rows()) > 500
+
+
+async def test_a_map_that_is_silent_about_who_it_is_is_read_all_the_same(
+    clock: SimulatedClock, intake: CollectingIntake
+) -> None:
+    class Deaf(MeterServer):
+        """Answers nothing that its map does not have."""
+
+        def question(self, connection: Any, number: int, frame: bytes) -> None:
+            if frame[2:4] != b"\x89\x00":
+                super().question(connection, number, frame)
+
+    async with (
+        Deaf([Meter(1, ABB, shows)], clock.now) as server,
+        polled(clock, intake, device(f"{server.url(1)}&timeout=50", ABB.name, "1234567")),
+    ):
+        await clock.run_until(START + 5 * MINUTE)
+        assert len(intake.rows()) > 2 * 20
+        assert intake.states()[-1].up
+
+
+async def test_evidence_of_another_meter_is_counted_as_often_as_it_would_be_read(
+    clock: SimulatedClock, intake: CollectingIntake
+) -> None:
+    meter = Meter(1, ABB, shows, serial="7654321")
+    slow = dataclasses.replace(device("", ABB.name, "1234567"), interval=3600.0)
+    async with (
+        MeterServer([meter], clock.now) as server,
+        polled(clock, intake, dataclasses.replace(slow, connection=server.url(1))),
+    ):
+        await clock.run_until(START + 24 * HOUR)
+        assert 23 <= len(intake.refusals()) <= 25

@@ -171,3 +171,20 @@ def test_each_is_read_once_in_each_of_its_intervals_and_on_the_minute(
         assert missed(one, START, START + 120 * MINUTE) == 0
         late = [at % one.interval for at in one.polled_at[1:]]
         assert max(late, default=0) <= takes * len(devices)
+
+
+def test_a_clock_that_is_set_back_stops_nobody() -> None:
+    """An hour, while one is well, one fails, and one is dead."""
+    devices = [Fake(f"d{n}", interval, 30) for n, interval in enumerate((1.0, 60.0, 5.0))]
+    bus = Bus(devices, {"d2": (START + MINUTE, START + 600 * MINUTE)})
+    bus.run(START + 5 * MINUTE)
+    bus.now -= 60 * MINUTE
+    back = bus.now
+    for one in devices:
+        one.polled_at.clear()
+        one.tries.clear()
+    bus.run(back + 4 * MINUTE)
+    assert min(devices[0].polled_at) <= back + 2_000
+    assert min(devices[1].polled_at) <= back + 61_000
+    assert missed(devices[0], back + MINUTE, back + 4 * MINUTE) == 0
+    assert len(devices[2].polled_at) + len(devices[2].tries) > 0

@@ -27,11 +27,11 @@ class Meter(Polled):
     ``empty`` says why there is nothing to ask it for, when it refused everything."""
 
     __slots__ = (
+        "_changed",
         "_forget_at",
         "_ids",
         "_profile",
         "_refused",
-        "_told",
         "_whole",
         "_without",
         "address",
@@ -52,7 +52,7 @@ class Meter(Polled):
         self._without: dict[int, str] = {}
         self._refused: Counter[int] = Counter()
         self._forget_at = 0
-        self._told = ""
+        self._changed = False
         self._whole = plan(device, profile, ids)
         self.plan: Plan = self._whole
         self.wanted = bool(self.plan.questions)
@@ -75,6 +75,7 @@ class Meter(Polled):
         if self._refused[identifier] < patience:
             return False
         self._without[identifier] = why
+        self._changed = True
         self._forget_at = self._forget_at or now + DAY_MS
         self.plan = plan(self.device, self._profile, self._ids, self._without)
         self.wanted = bool(self.plan.questions)
@@ -96,6 +97,7 @@ class Meter(Polled):
         return Failure(What.NO_SUCH, self.empty)
 
     def widen(self, *, barren: bool = False) -> None:
+        self._changed = self._changed or bool(self._without)
         self._without.clear()
         self._refused.clear()
         self._forget_at = 0
@@ -112,8 +114,5 @@ class Meter(Polled):
         return len(lacks), ", ".join(f"{identifier:08X} ({why})" for identifier, why in lacks)
 
     def news(self) -> bool:
-        told = self.refused()[1] if self._without else ""
-        if told == self._told:
-            return False
-        self._told = told
-        return True
+        changed, self._changed = self._changed, False
+        return changed

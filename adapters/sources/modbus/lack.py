@@ -64,8 +64,8 @@ class Search:
         """``block`` was refused with exception ``code``: what to read instead of it. ``wanted``:
         all that the device is read for, as ``plan.spans`` gives it."""
         function, first, end = block
-        if code == ILLEGAL_FUNCTION:  # none of them will be read by it
-            self._bad.add((function, 0, 0x10000))
+        if code == ILLEGAL_FUNCTION:  # halves of it will not be read by this function either
+            self._bad.add(block)
             return []
         groups = _groups([s for s in wanted if s[0] == function and first <= s[1] and s[2] <= end])
         if len(groups) < 2:

@@ -20,6 +20,8 @@ from collector.registry import Device
 NAMED: Final = 6
 """Points that are named when they are refused; the rest are counted."""
 WHO_AGAIN_MS: Final = 86_400_000
+SILENCES: Final = 2
+"""To the question who it is; then it is believed."""
 
 
 class Slave(Polled):
@@ -32,7 +34,7 @@ class Slave(Polled):
         "_profile",
         "_search",
         "_searched",
-        "_told",
+        "_unsaid",
         "_whole",
         "plan",
         "unit",
@@ -48,7 +50,7 @@ class Slave(Polled):
         self._ids = ids
         self._search = Search()
         self._searched = False
-        self._told = ("", "")
+        self._unsaid = 0
         self._whole = plan(device, profile, ids)
         self.plan: Plan = self._whole
         self.wanted = bool(self.plan.blocks)
@@ -66,6 +68,12 @@ class Slave(Polled):
         """Whether it must say who it is before its readings count."""
         return bool(self.who) and now >= self._identified_until
 
+    def unsaid(self) -> bool:
+        """It was silent about who it is, though it is there; whether it may be left at that: maps
+        that do not answer what they do not know are no reason to lose a meter."""
+        self._unsaid += 1
+        return self._unsaid > SILENCES
+
     def said(self, answers: Mapping[Block, bytes], now: int) -> Failure | None:
         """What it answered to ``who``: a failure when it is another device."""
         found = identity.objections(self._profile, self.device, answers)
@@ -73,6 +81,7 @@ class Slave(Polled):
             if one.refuse:
                 return Failure(What.WRONG_DEVICE, one.detail)
         remark = "; ".join(one.detail for one in found)
+        self._unsaid = 0 if answers else self._unsaid
         self._searched = self._searched or remark != self.remark
         self.remark = remark
         self._identified_until = now + WHO_AGAIN_MS
@@ -80,12 +89,13 @@ class Slave(Polled):
 
     # What it refuses.
 
-    def narrow(self, block: Block, code: int) -> list[Block]:
-        """It refused ``block``: what to ask instead of it."""
+    def narrow(self, block: Block, code: int, *, answers: bool) -> list[Block]:
+        """It refused ``block``: what to ask instead of it. ``answers``: it does answer this
+        function."""
         pieces = self._search.refused(
             (block.function, block.address, block.address + block.count),
             spans(self._whole.registers),
-            code,
+            0 if answers else code,
         )
         return [Block(function, start, end - start) for function, start, end in pieces]
 
@@ -106,7 +116,7 @@ class Slave(Polled):
 
     def widen(self, *, barren: bool = False) -> None:
         self._search = Search()
-        self._searched = bool(self._told[0])
+        self._searched = True
         self._identified_until = 0
         self.plan = self._whole
         self.wanted = bool(self.plan.blocks)
@@ -129,8 +139,4 @@ class Slave(Polled):
         if not self._searched or self._search.open:
             return False
         self._searched = False
-        told = self.refused()[1], self.remark
-        if told == self._told:
-            return False
-        self._told = told
         return True

@@ -76,7 +76,7 @@ class ModbusSpeaker:
         blocks = device.plan.blocks
         done = list(blocks[: len(answers)])
         left = list(reversed(blocks[len(answers) + 1 :]))
-        left += reversed(device.narrow(blocks[len(answers)], refusal.code))
+        left += reversed(self._pieces(device, blocks[len(answers)], refusal, done))
         refusals = 1
         while left and refusals <= REFUSALS:
             block = left.pop()
@@ -89,11 +89,16 @@ class ModbusSpeaker:
                 refusal = answer
                 refusals += 1
                 if refusals <= REFUSALS:
-                    left += reversed(device.narrow(block, answer.code))
+                    left += reversed(self._pieces(device, block, answer, done))
             else:
                 device.replan(whole=False)
                 return answer
         return _refused(device, done, answers, refusal, whole=refusals <= REFUSALS)
+
+    @staticmethod
+    def _pieces(device: Slave, block: Block, refusal: Failure, done: list[Block]) -> list[Block]:
+        answers = any(one.function == block.function for one in done)
+        return device.narrow(block, refusal.code, answers=answers)
 
     async def _identify(self, device: Slave) -> Failure | None:
         """Who is it? What it does not say is no objection; another serial number is one."""
@@ -102,7 +107,9 @@ class ModbusSpeaker:
             answer = await self._link.read(device.unit, block, None)
             if isinstance(answer, bytes):
                 answers[block] = answer
-            elif answer.what not in {What.NO_SUCH, What.REFUSED}:
+            elif answer.what in {What.NO_SUCH, What.REFUSED}:
+                continue
+            elif answer.what is not What.SILENT or not device.well or not device.unsaid():
                 return answer
         return device.said(answers, self._clock.now())
 

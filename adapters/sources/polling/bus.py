@@ -177,7 +177,10 @@ class BusLoop(Generic[P]):
     async def _ask(self, one: P, patience: float, *, short: bool) -> None:
         """One question, only to see whether ``one`` answers, or how fast."""
         started = self._clock.monotonic()
-        failure = await self._speaker.ask(one, patience, short=short)
+        try:
+            failure = await self._speaker.ask(one, patience, short=short)
+        except Exception as fault:  # noqa: BLE001 fenced off: a bug at one device harms no other
+            failure = self._fault(one, fault)
         if failure is None and short:
             one.pace.nudged((self._clock.monotonic() - started) * 1000)
         if not one.failures:
@@ -191,7 +194,10 @@ class BusLoop(Generic[P]):
 
     async def _poll(self, one: P) -> None:
         started = self._clock.monotonic()
-        answer = await self._speaker.poll(one)
+        try:
+            answer = await self._speaker.poll(one)
+        except Exception as fault:  # noqa: BLE001 as above
+            answer = self._fault(one, fault)
         if isinstance(answer, Failure):
             self._failed(one, answer)
             return
@@ -202,8 +208,7 @@ class BusLoop(Generic[P]):
 
     def _polled(self, one: P, answer: Answer) -> None:
         now = self._clock.now()
-        if one.news() or one.up is not True:
-            one.up = True
+        if one.news() or one.tell_again or one.standing.up is not True:
             self._tell_up(one)
         if len(answer.points):
             self._unsynced = self._carrier.readings(
@@ -235,11 +240,15 @@ class BusLoop(Generic[P]):
             self._tell_down(one, str(failure))
         if nobody:
             for other in self.turns.devices:
-                self._tell_down(other, "nobody on this connection answers")
+                if other.here(now):
+                    self._tell_down(other, "nobody on this connection answers")
 
     def _refuse(self, one: P, failure: Failure, now: int) -> None:
         """It answers and is another one: what it shows belongs to nobody yet."""
         self._tell_down(one, str(failure))
+        if now < one.refuse_from:
+            return
+        one.refuse_from = now + one.interval
         origin = self._carrier.origin(one.origin)
         refusal = Refusal(now, origin, Reason.WRONG_SERIAL, failure.detail, one.points)
         self._unsynced = self._carrier.refusal(refusal)
@@ -248,7 +257,7 @@ class BusLoop(Generic[P]):
         """Can the bus keep its intervals?"""
         before = self.turns.stretch
         costs = self.turns.weigh(now)
-        if costs is None:
+        if not costs:
             return
         load, stretch = self.turns.load, self.turns.stretch
         self._telemetry.gauge(f"{self._kind}_line_load", round(load, 4), line=self.bus.place)
@@ -271,22 +280,36 @@ class BusLoop(Generic[P]):
     def _count(self, failure: Failure) -> None:
         self._telemetry.count(f"{self._kind}_failures", kind=failure.what.name.lower())
 
+    def _fault(self, one: P, fault: Exception) -> Failure:
+        """The program itself failed: counted, told, and the connection is begun anew."""
+        self._speaker.close()
+        self._telemetry.count(f"{self._kind}_device_faults", device=one.device.key)
+        self._telemetry.event(
+            "the program failed on a device, it is asked again later",
+            level="error",
+            origin=one.origin,
+            fault=repr(fault),
+        )
+        return Failure(What.FAULT, repr(fault))
+
     def _tell_up(self, one: P) -> None:
-        count, names = one.refused()
-        self._telemetry.gauge(f"{self._kind}_points_refused", count, device=one.device.key)
-        told = [f"refuses {names}"] if names else []
-        told += [one.remark] if one.remark else []
-        self._unsynced = self._carrier.state(one.origin, True, "; ".join(told))
+        words = one.words()
+        if one.standing.up is not True or words != one.standing.words:
+            count, _ = one.refused()
+            self._telemetry.gauge(f"{self._kind}_points_refused", count, device=one.device.key)
+            self._unsynced = self._carrier.state(one.origin, True, words)
+            one.standing.up, one.standing.words = True, words
+        one.tell_again = False
 
     def _tell_down(self, one: P, reason: str) -> None:
-        if one.up is not False:
-            one.up = False
+        if one.standing.up is not False:
             self._unsynced = self._carrier.state(one.origin, False, reason)
+            one.standing.up, one.standing.words = False, ""
 
     def _tell_bus(self, *, up: bool, reason: str = "") -> None:
         if self._up is not up:
-            self._up = up
             self._unsynced = self._carrier.state(self.bus.origin, up, reason)
+            self._up = up
 
     def _tell_wide(self) -> None:
         """The gap in the record, with its reason (law 10)."""

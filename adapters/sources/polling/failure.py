@@ -22,6 +22,7 @@ class What(Enum):
     GARBLED = "wrong answer"
     WRONG_DEVICE = "another device"
     """It answers, and says that it is not the one in the registry."""
+    FAULT = "the program failed on it"
 
 
 ALIVE: Final = frozenset({What.NO_SUCH, What.REFUSED, What.BUSY})

@@ -6,11 +6,20 @@ Each protocol has a class of its own below this one, which knows what to ask.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 from adapters.sources.polling.pace import Pace
 from collector.registry import Device
+
+
+@dataclass(slots=True)
+class Standing:
+    """What people were told of a device last: ``up`` None when nothing. A device that takes the
+    place of another after a registry change shares it, for the old one may still be asked."""
+
+    up: bool | None = None
+    words: str = ""
 
 
 class Polled(ABC):
@@ -28,8 +37,10 @@ class Polled(ABC):
         "origin",
         "pace",
         "proved",
+        "refuse_from",
         "remark",
-        "up",
+        "standing",
+        "tell_again",
         "wanted",
     )
 
@@ -43,8 +54,11 @@ class Polled(ABC):
         """In a row; while there are any it is asked one thing only, to see whether it answers."""
         self.proved = False
         """It answered that one thing since it failed: its next poll is due."""
-        self.up: bool | None = None
-        """As told last; None: nothing was told yet."""
+        self.standing = Standing()
+        self.tell_again = False
+        """What was told may be true no more."""
+        self.refuse_from = 0
+        """From then on another refusal of its readings is counted, UTC ms."""
         self.pace = Pace()
         self.asked_short = False
         self.barren = False
@@ -80,7 +94,17 @@ class Polled(ABC):
 
     @abstractmethod
     def news(self) -> bool:
-        """Whether ``refused`` or ``remark`` changed since this was asked last."""
+        """Whether ``refused`` or ``remark`` may have changed since this was asked last."""
+
+    def words(self) -> str:
+        """What people should know of it although it is up."""
+        names = self.refused()[1]
+        told = [f"refuses {names}"] if names else []
+        return "; ".join([*told, self.remark] if self.remark else told)
+
+    def here(self, now: int) -> bool:
+        """It is in service, and there is something to ask it for."""
+        return self.wanted and self.device.start <= now < self.device.end
 
     def after(self, old: Self | None) -> Self:
         """What to go on with where ``old`` was: the old one when nothing about it changed."""
@@ -88,7 +112,8 @@ class Polled(ABC):
             return self
         if self.as_read() == old.as_read():
             return old
-        self.up = old.up
+        self.standing = old.standing
+        self.tell_again = True
         return self
 
     def where(self) -> Device:

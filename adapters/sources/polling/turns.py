@@ -39,6 +39,8 @@ BUSY_MOST_MS: Final = 60_000
 TIGHT: Final = 0.5
 """Of a bus's time: from here on it is counted who needs how much of it."""
 WEIGHED_MS: Final = 1_000
+SET_BACK_MS: Final = 1_000
+"""By less, clocks are only steered."""
 LOOK_MS: Final = 250
 """What can be spared is counted this often at most; in between it is reckoned on."""
 SPARE: Final = 1.03
@@ -91,9 +93,13 @@ class Turns(Generic[P]):
         self._forced = 0
         """When somebody was asked although the bus had no time for it."""
         self._polls = self._weighed = 0
+        self._then = 0
+        """When ``next`` was asked last."""
         self._looked, self._spare = 0, 0.0
         """When it was counted last for how long the bus can be kept, and how long that was; what
-        polls were to take since then is added, because it was counted already."""
+        polls were to take since then is added, because it was counted already (not that of whom it
+        was counted for)."""
+        self._looked_for: P | None = None
 
     def replace(self, devices: Sequence[P]) -> None:
         """Other devices from now on; those that did not change keep their state."""
@@ -113,6 +119,9 @@ class Turns(Generic[P]):
         soonest = now + IDLE_MS
         first = float("inf")
         wider = self.wider
+        if now < self._then - SET_BACK_MS:
+            self._set_back(now)
+        self._then = now
         for one in self.devices:
             if one.device.end <= now or not one.wanted:
                 continue
@@ -144,7 +153,7 @@ class Turns(Generic[P]):
         if honest is None:
             return None
         if now >= self._looked + LOOK_MS:
-            self._looked, self._spare = now, self._room(now, one)
+            self._looked, self._spare, self._looked_for = now, self._room(now, one), one
         return min(max(self._spare - (now - self._looked), honest), self.timeout) / 1000
 
     # What became of a turn.
@@ -156,7 +165,8 @@ class Turns(Generic[P]):
         one.proved = False
         self.hushed = 0
         self._polls += 1
-        self._spare += one.pace.cost
+        if one is not self._looked_for:
+            self._spare += one.pace.cost
         if not whole:
             one.at = now
             return 0
@@ -186,7 +196,7 @@ class Turns(Generic[P]):
         one.proved = False
         one.failures += 1
         one.at = now + wait(one.failures)
-        if not all(other.failures for other in self.devices if other.device.end > now):
+        if not all(other.failures for other in self.devices if other.here(now)):
             return False
         self.hushed += 1
         self._hushed_until = now + wait(self.hushed)
@@ -221,6 +231,14 @@ class Turns(Generic[P]):
             self.stretch = 1.0
         return costs
 
+    def _set_back(self, now: int) -> None:
+        """Somebody set the clock back: nobody may wait until it is again what it was."""
+        for one in self.devices:
+            later = RETRY_MOST_MS if one.failures else round(one.interval * self.wider)
+            one.at = min(one.at, now + later)
+        self._hushed_until = min(self._hushed_until, now + RETRY_MOST_MS)
+        self._looked = self._weighed = self._forced = 0
+
     # Failing ones.
 
     def _failing(self, one: P, now: int, due: P | None, soonest: int) -> Turn[P]:
@@ -240,7 +258,7 @@ class Turns(Generic[P]):
                 room = max(room, self._honest(short=False))
             if (turn := self._question(one, room)) is not None:
                 return turn
-        return Turn(None, min(soonest, max(now + 1, at + DEAD_WAITS_MS)))
+        return Turn(None, min(soonest, max(now + LOOK_MS, at + DEAD_WAITS_MS)))
 
     def _question(self, one: P, room: float) -> Turn[P] | None:
         """The best question to ``one`` that can be waited for in ``room`` ms. A short one: its
@@ -257,7 +275,9 @@ class Turns(Generic[P]):
             return None
         for one in self.devices:
             honest = one.pace.honest()
-            if not one.asked_short and honest is not None and one.failures == 0:
+            if one.asked_short or one.failures or not one.here(now):
+                continue
+            if honest is not None:
                 if self._room(now) < honest:
                     return None
                 one.asked_short = True
