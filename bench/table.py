@@ -70,6 +70,19 @@ _FLOOD: Final = {
     "broker: peak RSS, MB": ("broker_rss_peak_mb",),
     "load average of the machine": ("load_average",),
 }
+_BACKFILL: Final = {
+    "late readings": "late_readings",
+    "all late ones stored after, s": "late_stored_in_s",
+    "all late ones answered after, s": "late_answered_in_s",
+    "live, before: sent to stored, p50, ms": "live_stored_ms_before_p50",
+    "live, before: p99, ms": "live_stored_ms_before_p99",
+    "live, meanwhile: sent to stored, p50, ms": "live_stored_ms_meanwhile_p50",
+    "live, meanwhile: p99, ms": "live_stored_ms_meanwhile_p99",
+    "readings that the archive lacks, or has too many": "lacking",
+    "program: peak RSS, MB": "program_rss_peak_mb",
+    "broker: peak RSS, MB": "broker_rss_peak_mb",
+    "load average of the machine": "load_average",
+}
 _LINE: Final = {
     "ns of CPU per reading, best": "ns_per_reading",
     "ns of CPU per reading, median": "ns_per_reading_median",
@@ -129,15 +142,16 @@ def tables(runs: Runs) -> dict[str, str]:
         found["databases"] = _table(runs, databases, rows)
     if lines:
         found["line"] = _table(runs, lines, [(name, (key,)) for name, key in _LINE.items()])
+    late = [case for case in runs if case.startswith("backfill ")]
+    if late:
+        found["backfill"] = _table(runs, late, [(name, (key,)) for name, key in _BACKFILL.items()])
     if floods:
         found["flood"] = _table(runs, floods, list(_FLOOD.items()))
     return found
 
 
 def _table(runs: Runs, cases: Sequence[str], rows: Sequence[tuple[str, tuple[str, ...]]]) -> str:
-    titles = [
-        _TITLES.get(case, case.removeprefix("line ").removeprefix("flood ")) for case in cases
-    ]
+    titles = [_TITLES.get(case, re.sub("^(line|flood|backfill) ", "", case)) for case in cases]
     out = ["| | " + " | ".join(titles) + " |", "| --- |" + " --- |" * len(cases)]
     for name, path in rows:
         cells = [_cell([_at(run, path) for run in runs[case]]) for case in cases]
