@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import paho.mqtt.client as mqtt
 
 WINDOW = 20  # messages on their way at a time
+STUBBORN = 5  # times; what was sent more often keeps nobody else waiting
 PATIENCE = float(os.environ.get("PATIENCE", "20"))
 LONGEST = 600.0  # seconds; a wait doubles up to it
 LARGEST = 1 << 20  # bytes of a message
@@ -67,8 +68,12 @@ def main(gateway, url, file):
 def keep(outbox, line):
     try:
         message = json.loads(line)
-        own = str(message.setdefault("id", secrets.token_hex(6)))
-        body = json.dumps(message, separators=(",", ":"))
+        if message.get("id") is None:
+            message["id"] = secrets.token_hex(6)
+        if type(message["id"]) not in {str, int} or not 0 < len(str(message["id"])) <= 64:
+            raise ValueError("its id is no text or whole number of 64 characters at most")
+        own = str(message["id"])
+        body = json.dumps(message, separators=(",", ":"), allow_nan=False)
         if len(body) > LARGEST:
             raise ValueError(f"it has {len(body)} bytes, {LARGEST} are the most")
     except (ValueError, AttributeError) as fault:
@@ -76,6 +81,10 @@ def keep(outbox, line):
         return
     with outbox:  # commits; a line that comes twice is kept once
         outbox.execute("INSERT OR IGNORE INTO message (id, body) VALUES (?, ?)", (own, body))
+    kept = outbox.execute("SELECT body FROM message WHERE id = ?", (own,)).fetchone()
+    if kept != (body,):
+        print(f"not sent: another message waits under the id {own}", file=sys.stderr)
+        return
     print(own, flush=True)
 
 
@@ -98,8 +107,9 @@ def send(outbox, sent, newest, client, topic):
     for own in [own for own, (due, _) in sent.items() if due <= now]:
         for (body,) in outbox.execute("SELECT body FROM message WHERE id = ?", (own,)):
             publish(client, topic, sent, own, body)
+    under_way = sum(times < STUBBORN for _, times in sent.values())
     query = "SELECT number, id, body FROM message WHERE number > ? ORDER BY number LIMIT ?"
-    fresh = outbox.execute(query, (newest, max(0, WINDOW - len(sent)))).fetchall()
+    fresh = outbox.execute(query, (newest, max(0, WINDOW - under_way))).fetchall()
     for _, own, body in fresh:
         publish(client, topic, sent, own, body)
     return fresh[-1][0] if fresh else newest
@@ -109,6 +119,8 @@ def publish(client, topic, sent, own, body):
     times = sent[own][1] if own in sent else 0
     wait = min(PATIENCE * 2**times, LONGEST) * random.uniform(0.8, 1.2)
     sent[own] = [time.monotonic() + wait, times + 1]
+    if times + 1 == STUBBORN:
+        print(f"sent {STUBBORN} times, and no receipt yet: {own}", file=sys.stderr)
     client.publish(topic, body, qos=1)
 
 
@@ -127,8 +139,16 @@ def connect(gateway, url, events):
         else:
             client.subscribe(f"meterwatch/v1/{gateway}/replies", 1)
 
+    def subscribed(_client, _data, _mid, codes, _properties):
+        if any(code.is_failure for code in codes):
+            print(f"the broker lets us read no receipts: {codes[0]}", file=sys.stderr)
+        events.put(("up", True))
+
     client.on_connect = connected
-    client.on_subscribe = lambda *_: events.put(("up", True))
+    client.on_connect_fail = lambda *_: print(
+        f"no connection to {url.netloc}: its address, TLS, CA_FILE?", file=sys.stderr
+    )
+    client.on_subscribe = subscribed
     client.on_disconnect = lambda *_: events.put(("up", False))
     client.on_message = lambda _client, _data, message: events.put(("reply", message.payload))
     client.connect_async(url.hostname, url.port or (8883 if url.scheme == "mqtts" else 1883))
@@ -145,4 +165,6 @@ def read(lines, events, room):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -133,6 +133,43 @@ async def test_a_line_that_is_said_twice_is_kept_once(tmp_path: Path) -> None:
         assert sender.waiting() == 1
 
 
+async def test_what_could_never_get_a_receipt_is_not_kept(tmp_path: Path) -> None:
+    with sending(tmp_path, 1) as sender:
+        other = message(row(time=T0 + 1), id="a")
+        bad = [
+            message(row(values={"power.active": 1}), id="n").replace(b"1}", b"NaN}"),
+            message(row(values={"power.active": 1}), id="i").replace(b"1}", b"1e400}"),
+            message(row(), id="x" * 65),
+            message(row(), id=1.5),
+            message(row(), id=True),
+        ]
+        assert b"NaN" in bad[0]
+        sender.say(message(row(), id="a"), other, *bad)
+        sender.say(message(row(), id=None), message(row(time=T0 + 2), id=None))
+        ids = sender.kept(3)
+        assert (ids[0], len(set(ids))) == ("a", 3)
+        assert sender.waiting() == 3
+        told = sender.err.read_text()
+        assert "another message waits under the id a" in told
+        assert told.count("not a message, and not sent") == len(bad)
+        eventually(lambda: "no connection to" in sender.err.read_text(), "why it waits")
+
+
+async def test_messages_without_a_receipt_keep_nobody_else_waiting(tmp_path: Path) -> None:
+    """Nobody answers the first twenty; the next ones get their turn all the same."""
+    with (
+        Mosquitto(tmp_path / "b") as broker,
+        CollectingIntake() as intake,
+        sending(tmp_path, broker.port, PATIENCE="0.02") as sender,
+    ):
+        sender.say(*numbered(25))
+        sender.kept(25)
+        eventually(lambda: sender.err.read_text().count("no receipt yet") >= 25, "all were sent")
+        async with Box(broker.port).running(intake):
+            sender.finish()
+    assert times(intake) == set(range(25))
+
+
 async def test_with_tls_and_a_password(tmp_path: Path) -> None:
     made = Certificates.make(tmp_path / "certificates")
     users = {"gw-print": "secret", "meterwatch": "1"}
