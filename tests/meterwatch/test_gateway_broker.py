@@ -66,13 +66,14 @@ class TestPasswords:
         a, b = desk.login("add", "gw-a"), desk.login("add", "gw-b")
         with Client(broker.port, *a) as mine, Client(broker.port, *b) as other:
             for gateway in (mine, other):
-                gateway.subscribe("meterwatch/v1/+/replies")
-                gateway.subscribe("meterwatch/v1/gw-a/replies")
+                for name in ("+", "gw-a", "gw-b"):
+                    gateway.subscribe(f"meterwatch/v1/{name}/replies/#")
             with program(broker) as ours:
-                assert ours.publish("meterwatch/v1/gw-b/replies", b"b") == 0
-                assert ours.publish("meterwatch/v1/gw-a/replies", b"a") == 0
-            mine.wait_messages(1)
-            other.wait_messages(1)
+                for below in ("", "/one"):
+                    assert ours.publish(f"meterwatch/v1/gw-b/replies{below}", b"b") == 0
+                    assert ours.publish(f"meterwatch/v1/gw-a/replies{below}", b"a") == 0
+            mine.wait_messages(2)
+            other.wait_messages(2)
             assert {message for _, message in mine.messages} == {b"a"}
             assert {message for _, message in other.messages} == {b"b"}
 
