@@ -16,6 +16,7 @@ Promises:
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -95,6 +96,8 @@ class GatewayCredentials:
         self._fault = ""
         self._good = False
         self._look_at = 0.0
+        self._looking = threading.Lock()
+        """Of two looks at once the slower one would put back what it read before a revocation."""
 
     def gateway_of(self, token: str) -> str | None:
         """The gateway whose token this is; None for anything else."""
@@ -107,9 +110,12 @@ class GatewayCredentials:
 
     def _current(self) -> Credentials:
         now = self._clock.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_S
-            self._look()
+        if now >= self._look_at and self._looking.acquire(blocking=False):
+            try:
+                self._look_at = now + LOOK_S
+                self._look()
+            finally:
+                self._looking.release()
         return self._held
 
     def _look(self) -> None:

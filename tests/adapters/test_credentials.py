@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,24 @@ class TestTheFile:
         for _ in range(5):
             door.later(token)
         assert len(told) == 2, told
+
+    def test_a_slow_look_does_not_put_back_what_another_saw_revoked(self, door: Door) -> None:
+        token = door.add("gw-a")
+        valid = door.store.path.read_bytes()
+        door.store.path.unlink()
+        os.mkfifo(door.store.path)  # it is read for as long as this test wants
+        slow = threading.Thread(target=door.later, args=(token,), daemon=True)
+        slow.start()
+        with door.store.path.open("wb") as file:
+            revoked = Credentials.decoded(valid).revoked("gw-a", door.clock.now())
+            beside = door.data / "beside"
+            beside.write_bytes(revoked.encoded())
+            beside.replace(door.store.path)
+            meanwhile = door.later(token)
+            file.write(valid)
+        slow.join()
+        assert not (meanwhile is None and door.seen.gateway_of(token))
+        assert door.later(token) is None
 
     def test_commands_at_the_same_time_lose_nothing(self, tmp_path: Path) -> None:
         code = (
