@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from adapters.identity.broker import Broker
-from adapters.identity.credentials import CERTIFICATE, Credential, Credentials, Held, new_token
+from adapters.identity.credentials import CERTIFICATE, Credential, Credentials, new_token
 from adapters.identity.store import CredentialStore
 from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.sections import near
@@ -63,8 +63,7 @@ class Desk:
         shown: list[tuple[str, Credential]] = []
 
         def change(held: Credentials) -> Credentials:
-            mine = held.gateways.get(gateway, Held())
-            token, one = new_token(mine, gateway, self.now, lifetime=lasting)
+            token, one = new_token(held, gateway, self.now, lifetime=lasting)
             shown.append((token, one))
             return held.with_one(gateway, one, self.now, grace)
 

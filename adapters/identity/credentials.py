@@ -190,10 +190,19 @@ class Credentials:
 
 
 def new_token(
-    held: Held, gateway: str, now: int, *, lifetime: int = 0, random: Random = secrets.token_bytes
+    held: Credentials,
+    gateway: str,
+    now: int,
+    *,
+    lifetime: int = 0,
+    random: Random = secrets.token_bytes,
 ) -> tuple[str, Credential]:
-    """A token for ``gateway``, and what is kept of it. ``lifetime`` in ms, 0 for no end."""
+    """A token for ``gateway``, and what is kept of it; its id is nobody else's in ``held``.
+    ``lifetime`` in ms, 0 for no end."""
+    taken = {one.id for _, one in held}
     name, salt = random(4).hex(), random(16).hex()
+    while name in taken:
+        name = random(4).hex()
     secret = base64.urlsafe_b64encode(random(32)).decode().rstrip("=")
     token = f"mw_{name}_{secret}"
     kept = Credential(
@@ -203,7 +212,7 @@ def new_token(
         hash=_digest(salt, secret),
         expires=now + lifetime if lifetime else 0,
         salt=salt,
-        user=user_of(held, gateway, now),
+        user=user_of(held.gateways.get(gateway, Held()), gateway, now),
         broker=hashed(token, random(12)),
     )
     return token, kept

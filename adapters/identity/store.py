@@ -63,7 +63,12 @@ class CredentialStore:
         with self.open():
             held = how(self.read())
             try:
-                replace_file(self.path, held.encoded(), 0o600)
+                data = held.encoded()
+                Credentials.decoded(data)  # what the program would not read, it is not given
+                replace_file(self.path, data, 0o600)
+            except DamagedError as fault:
+                what = f"{self.path}: it would be one that {fault}; it stayed as it was: try again"
+                raise TemporaryError(what) from fault
             except OSError as fault:
                 raise TemporaryError(f"{self.path}: {_told(fault)}") from fault
             return held

@@ -20,7 +20,6 @@ from adapters.identity.credentials import (
     Credential,
     Credentials,
     DamagedError,
-    Held,
     certificate,
     new_token,
 )
@@ -35,8 +34,7 @@ DAY = 86_400_000
 def token_for(
     held: Credentials, gateway: str, now: int = T0, grace: int | None = None, lifetime: int = 0
 ) -> tuple[str, Credentials]:
-    mine = held.gateways.get(gateway, Held())
-    token, one = new_token(mine, gateway, now, lifetime=lifetime)
+    token, one = new_token(held, gateway, now, lifetime=lifetime)
     return token, held.with_one(gateway, one, now, grace)
 
 
@@ -76,6 +74,19 @@ class TestWhoIsLetIn:
         tokens = {token_for(Credentials(), "gw-a")[0] for _ in range(100)}
         assert len(tokens) == 100
         assert all(len(token) == 55 for token in tokens)  # within what gateways' forms take
+
+    def test_an_id_that_is_taken_is_drawn_again(self) -> None:
+        names = iter([b"same", b"same", b"same", b"next"])
+
+        def draw(size: int) -> bytes:
+            return next(names) if size == 4 else bytes(size)
+
+        first, one = new_token(Credentials(), "gw-a", T0, random=draw)
+        held = Credentials().with_one("gw-a", one, T0)
+        second, other = new_token(held, "gw-b", T0, random=draw)
+        assert (one.id, other.id) == (b"same".hex(), b"next".hex())
+        held = Credentials.decoded(held.with_one("gw-b", other, T0).encoded())
+        assert [held.gateway_of(token, T0) for token in (first, second)] == ["gw-a", "gw-b"]
 
     def test_it_runs_out_at_its_end_and_not_before(self) -> None:
         token, held = token_for(Credentials(), "gw-a", lifetime=DAY)
@@ -261,6 +272,15 @@ class TestTheFile:
         door.store.path.write_bytes(revoked.encoded())
         assert door.later(token) is None
         assert door.telemetry.value("gateway_credentials_readable") == 1
+
+    def test_a_change_that_could_not_be_read_again_is_not_written(self, door: Door) -> None:
+        token = door.add("gw-a")
+        good = door.store.path.read_bytes()
+        (one,) = door.store.read().gateways["gw-a"].credentials
+        with pytest.raises(TemporaryError, match="twice"):
+            door.store.change(lambda held: held.with_one("gw-b", one, T0))
+        assert door.store.path.read_bytes() == good
+        assert door.later(token) == "gw-a"
 
     def test_one_that_vanished_locks_nobody_out(self, door: Door) -> None:
         token = door.add("gw-a")
