@@ -127,6 +127,8 @@ class Dlt645Source:
                 self._telemetry.event("cannot listen for terminals", level="error", reason=why)
                 told = why
             await self._clock.sleep_until(self._clock.now() + RESTART_MS)
+        if terminals.closed:
+            return  # the last of its lines went while it waited for the port
         where = f"{terminals.host}:{terminals.port}"
         self._telemetry.event("listening for terminals", source=self.name, at=where)
 
