@@ -78,14 +78,27 @@ class CredentialStore:
         """The folder of secrets, made if need be, with no other command in it. Inside, root is
         whoever owns the data: that one runs the program, and must be able to read all of it."""
         with contextlib.ExitStack() as inside:
-            try:
-                self.data.mkdir(parents=True, exist_ok=True)
-                inside.enter_context(as_owner_of(self.data))
-                self.folder.mkdir(mode=0o700, exist_ok=True)
-                inside.enter_context(locked(self.folder / "lock"))
-            except OSError as fault:
-                raise TemporaryError(f"{self.folder}: {_told(fault)}") from fault
+            self._enter(inside, inside, "lock")
             yield self.folder
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """With no other command between reading what is held and telling a broker of it: the
+        slower of two would tell it what held before the other's change. Root stays root; what
+        ``open`` and ``change`` do may be done inside."""
+        with contextlib.ExitStack() as inside:
+            with contextlib.ExitStack() as owner:
+                self._enter(owner, inside, "broker.lock")
+            yield
+
+    def _enter(self, owner: contextlib.ExitStack, inside: contextlib.ExitStack, lock: str) -> None:
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            owner.enter_context(as_owner_of(self.data))
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            inside.enter_context(locked(self.folder / lock))
+        except OSError as fault:
+            raise TemporaryError(f"{self.folder}: {_told(fault)}") from fault
 
 
 class GatewayCredentials:
