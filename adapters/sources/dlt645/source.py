@@ -122,7 +122,7 @@ class Dlt645Source:
     async def _listen(self, terminals: Terminals) -> None:
         """Open the listening socket; whoever has the port now may let it go."""
         told = ""
-        while why := await terminals.start():
+        while not terminals.closed and (why := await terminals.start()):
             if why != told:
                 self._telemetry.event("cannot listen for terminals", level="error", reason=why)
                 told = why

@@ -98,7 +98,7 @@ class Terminals:
 
     async def start(self) -> str:
         """Listen, unless it was closed; "" or why that cannot be."""
-        if self._server is not None or self.closed:
+        if self._server is not None:
             return ""
         loop = asyncio.get_running_loop()
         try:
