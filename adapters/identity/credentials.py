@@ -123,9 +123,11 @@ class Credentials:
 
     def gateway_of_certificate(self, der: bytes, now: int) -> str | None:
         """The gateway whose certificate this is (its DER, which the TLS handshake has proved the
-        key of), if it is in force at ``now``."""
+        key of), if it is in force at ``now``; "" if it is not any more, None if it is not known."""
         found = self._certificates.get(fingerprint(der))
-        return found[0] if found and found[1].in_force(now) else None
+        if found is None:
+            return None
+        return found[0] if found[1].in_force(now) else ""
 
     # --- changes ------------------------------------------------------------------------------
 

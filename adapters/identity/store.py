@@ -122,8 +122,8 @@ class GatewayCredentials:
         return self._current().gateway_of(token, self._clock.now())
 
     def gateway_of_certificate(self, der: bytes) -> str | None:
-        """The gateway whose certificate this is (DER); None for anything else. The handshake must
-        have checked it against the authority."""
+        """The gateway whose certificate this is (DER); "" when it has ended, None for one that is
+        not known. The handshake must have checked it against the authority."""
         return self._current().gateway_of_certificate(der, self._clock.now())
 
     def _current(self) -> Credentials:
