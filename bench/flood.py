@@ -31,7 +31,7 @@ from typing import Any, Final
 import numpy as np
 import psutil
 
-from adapters.identity.credentials import Held, new_token
+from adapters.identity.credentials import new_token
 from adapters.identity.store import CredentialStore
 from adapters.journals.sqlite import SqliteJournal
 from bench.plan import QUANTITIES, Plan
@@ -193,7 +193,7 @@ def write_fleet(folder: Path, plan: Plan, source: str, gateways: int = GATEWAYS)
     def give(held: Any) -> Any:
         for number in range(gateways):
             gateway = plan.gateway(number)
-            tokens[gateway], one = new_token(Held(), gateway, now)
+            tokens[gateway], one = new_token(held, gateway, now)
             held = held.with_one(gateway, one, now)
         return held
 

@@ -85,6 +85,10 @@ class Credentials(Protocol):
         """The id of the gateway whose token this is; None for anything else. Asked at each
         request: it must cost microseconds, and never raise. Any thread."""
 
+    def gateway_of_certificate(self, der: bytes) -> str | None:
+        """The id of the gateway whose certificate this is (DER), which a TLS handshake has checked;
+        "" where it is known and has ended, None where it is not known. Asked as often, likewise."""
+
 
 class Journal(Protocol):
     """The durable, ordered log between those who bring and those who use.

@@ -64,7 +64,8 @@ class Dlt645Source:
 @dataclass(frozen=True, slots=True)
 class HttpSource:
     """Listens for what gateways push over HTTPS. Files are relative to the fleet folder. ``plain``:
-    without TLS on an address that others reach. ``rate_...``: of one gateway, per second, with
+    without TLS on an address that others reach. ``client_names``: a certificate of the client CA is
+    the gateway's of its common name, known or not. ``rate_...``: of one gateway, per second, with
     ``burst`` seconds' worth at once. Other durations in seconds; ``slowest``: bytes a second."""
 
     name: str
@@ -74,6 +75,7 @@ class HttpSource:
     key_file: str = ""
     client_ca_file: str = ""
     client_crl_file: str = ""
+    client_names: bool = False
     plain: bool = False
     max_body_mb: int = 4
     under_way_mb: int = 64
@@ -106,6 +108,7 @@ class ListenerSource:
     key_file: str = ""
     client_ca_file: str = ""
     client_crl_file: str = ""
+    client_names: bool = False
     plain: bool = False
     max_message_kb: int = 1024
     under_way_mb: int = 64
@@ -234,9 +237,11 @@ def _listening(section: Section, example: str) -> dict[str, Any]:
         key: section.text(key)
         for key in ("cert_file", "key_file", "client_ca_file", "client_crl_file")
     }
-    plain = section.flag("plain")
+    names, plain = section.flag("client_names"), section.flag("plain")
     _certificates(section, files, host, plain)
-    return {"host": host, "port": port, **files, "plain": plain}
+    if names and not files["client_ca_file"]:
+        section.fault("client_names", "names of certificates without a CA", "add client_ca_file")
+    return {"host": host, "port": port, **files, "client_names": names, "plain": plain}
 
 
 def _bounds(section: Section, default: HttpSource | ListenerSource) -> dict[str, Any]:

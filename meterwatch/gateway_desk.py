@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
 from adapters.identity.broker import Broker
-from adapters.identity.credentials import CERTIFICATE, Credential, Credentials, Held, new_token
+from adapters.identity.credentials import CERTIFICATE, Credential, Credentials, new_token
 from adapters.identity.store import CredentialStore
 from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.sections import near
@@ -32,7 +32,7 @@ class Desk:
         users = [one.user for one in settings.sources if isinstance(one, MqttSource) and one.user]
         self.store = CredentialStore(folder / settings.program.data)
         self.broker = Broker(settings.broker, folder, users)
-        self.now = time.time_ns() // 1_000_000
+        self.now = _now()
         self._words = WORDS[lang]
 
     def known(self, gateway: str) -> None:
@@ -63,8 +63,7 @@ class Desk:
         shown: list[tuple[str, Credential]] = []
 
         def change(held: Credentials) -> Credentials:
-            mine = held.gateways.get(gateway, Held())
-            token, one = new_token(mine, gateway, self.now, lifetime=lasting)
+            token, one = new_token(held, gateway, self.now, lifetime=lasting)
             shown.append((token, one))
             return held.with_one(gateway, one, self.now, grace)
 
@@ -131,26 +130,35 @@ class Desk:
 
     def tell_broker(self, command: str) -> None:
         """Write the broker's files from what is held now, and have them read."""
-        held = self.store.read()
-        crl: bytes | None = None
         failed: Exception | None = None
-        try:
-            crl = self._crl(held)
-        except (ConfigurationError, TemporaryError, ModuleNotFoundError) as fault:
-            failed = fault  # passwords and rights do not wait for it
-        if not self.broker.settings.files and failed is None:
-            print(self._words["no_broker"])
-            return
-        try:
-            for note in self.broker.write(held, self.now, crl):
-                print(self._words["note"].format(note))
+        with self.store.telling():
+            self.now = _now()  # what has ended while it waited has ended
+            held = self.store.read()
+            crl: bytes | None = None
+            try:
+                crl = self._crl(held)
+            except (ConfigurationError, TemporaryError, ModuleNotFoundError) as fault:
+                failed = fault  # passwords and rights do not wait for it
+            if not self.broker.settings.files and failed is None:
+                print(self._words["no_broker"])
+                return
+            with self._again():
+                for note in self.broker.write(held, self.now, crl):
+                    print(self._words["note"].format(note))
+        with self._again():
             done = self.broker.reload(command)
             if failed is not None:
                 raise failed
+        print(done or self._words["reload"])
+
+    @contextlib.contextmanager
+    def _again(self) -> Iterator[None]:
+        """What goes wrong inside leaves the rest to another command, which is told."""
+        try:
+            yield
         except (ConfigurationError, TemporaryError) as fault:
             again = f"meterwatch gateway broker {self.folder}"
             raise TemporaryError(self._words["again"].format(fault=fault, again=again)) from fault
-        print(done or self._words["reload"])
 
     def _crl(self, held: Credentials) -> bytes | None:
         """The list of the revoked, brought up to date; None where there is no authority."""
@@ -161,6 +169,10 @@ class Desk:
 
         with self.store.open() as folder:
             return revocation_list(folder, held, self.now)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _registered(folder: Path) -> Collection[str]:

@@ -155,6 +155,7 @@ def _listening(program: Program, one: Any) -> dict[str, Any]:
         "host": one.host,
         "port": one.port,
         **{name: _path(program.folder, getattr(one, name)) for name in files},
+        "client_names": one.client_names,
         "in_flight": one.under_way_mb << 20,
         "connections": one.max_connections,
         "per_address": one.max_connections_per_address,

@@ -127,7 +127,7 @@ class Broker:
             text = self._path(self.settings.password_file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return []
-        lines = set(text.splitlines())
+        lines = set(text.split("\n"))
         return [
             one.user
             for _, one in held
@@ -155,7 +155,7 @@ class Broker:
 
 def _merged(path: Path, how: Callable[[str], Merged]) -> Merged:
     try:
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        before = path.read_bytes().decode() if path.exists() else ""
         return how(before)
     except UnclearError as fault:
         todo = "mend the file by hand; nothing of it was changed"

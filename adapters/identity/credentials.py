@@ -123,9 +123,11 @@ class Credentials:
 
     def gateway_of_certificate(self, der: bytes, now: int) -> str | None:
         """The gateway whose certificate this is (its DER, which the TLS handshake has proved the
-        key of), if it is in force at ``now``."""
+        key of), if it is in force at ``now``; "" if it is not any more, None if it is not known."""
         found = self._certificates.get(fingerprint(der))
-        return found[0] if found and found[1].in_force(now) else None
+        if found is None:
+            return None
+        return found[0] if found[1].in_force(now) else ""
 
     # --- changes ------------------------------------------------------------------------------
 
@@ -190,10 +192,19 @@ class Credentials:
 
 
 def new_token(
-    held: Held, gateway: str, now: int, *, lifetime: int = 0, random: Random = secrets.token_bytes
+    held: Credentials,
+    gateway: str,
+    now: int,
+    *,
+    lifetime: int = 0,
+    random: Random = secrets.token_bytes,
 ) -> tuple[str, Credential]:
-    """A token for ``gateway``, and what is kept of it. ``lifetime`` in ms, 0 for no end."""
+    """A token for ``gateway``, and what is kept of it; its id is nobody else's in ``held``.
+    ``lifetime`` in ms, 0 for no end."""
+    taken = {one.id for _, one in held}
     name, salt = random(4).hex(), random(16).hex()
+    while name in taken:
+        name = random(4).hex()
     secret = base64.urlsafe_b64encode(random(32)).decode().rstrip("=")
     token = f"mw_{name}_{secret}"
     kept = Credential(
@@ -203,7 +214,7 @@ def new_token(
         hash=_digest(salt, secret),
         expires=now + lifetime if lifetime else 0,
         salt=salt,
-        user=user_of(held, gateway, now),
+        user=user_of(held.gateways.get(gateway, Held()), gateway, now),
         broker=hashed(token, random(12)),
     )
     return token, kept

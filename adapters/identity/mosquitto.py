@@ -77,8 +77,8 @@ def access(
     ``passwords``. Raises ``UnclearError`` also where a line after our section would get another
     meaning by it."""
     head, tail = _around(before)
-    for number, line in enumerate(tail, len(before.splitlines()) - len(tail) + 1):
-        word = line.split(" ", 1)[0]
+    for number, line in enumerate(tail, len(_lines(before)) - len(tail) + 1):
+        word = line.lstrip(" ").partition(" ")[0].rstrip()  # mosquitto passes over blanks
         if word in {"user", "pattern"}:
             break
         if word == "topic":
@@ -111,13 +111,19 @@ def by_hand(text: str) -> list[str]:
 
 def _around(text: str) -> tuple[list[str], list[str]]:
     """Lines before our section and after it. Raises ``UnclearError`` where it is torn."""
-    lines = text.splitlines()
-    marks = [at for at, line in enumerate(lines) if line in {BEGIN, END}]
+    lines = _lines(text)
+    marks = [at for at, line in enumerate(lines) if line.rstrip() in {BEGIN, END}]
     if not marks:
         return lines, []
-    if [lines[at] for at in marks] != [BEGIN, END]:
+    if [lines[at].rstrip() for at in marks] != [BEGIN, END]:
         raise UnclearError(marks[0] + 1, "the two lines around the section of meterwatch are torn")
     return lines[: marks[0]], lines[marks[1] + 1 :]
+
+
+def _lines(text: str) -> list[str]:
+    """As mosquitto sees them: other characters that break a line elsewhere stand within one."""
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def _joined(head: Sequence[str], section: Sequence[str], tail: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ Promises:
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -62,7 +63,12 @@ class CredentialStore:
         with self.open():
             held = how(self.read())
             try:
-                replace_file(self.path, held.encoded(), 0o600)
+                data = held.encoded()
+                Credentials.decoded(data)  # what the program would not read, it is not given
+                replace_file(self.path, data, 0o600)
+            except DamagedError as fault:
+                what = f"{self.path}: it would be one that {fault}; it stayed as it was: try again"
+                raise TemporaryError(what) from fault
             except OSError as fault:
                 raise TemporaryError(f"{self.path}: {_told(fault)}") from fault
             return held
@@ -72,14 +78,27 @@ class CredentialStore:
         """The folder of secrets, made if need be, with no other command in it. Inside, root is
         whoever owns the data: that one runs the program, and must be able to read all of it."""
         with contextlib.ExitStack() as inside:
-            try:
-                self.data.mkdir(parents=True, exist_ok=True)
-                inside.enter_context(as_owner_of(self.data))
-                self.folder.mkdir(mode=0o700, exist_ok=True)
-                inside.enter_context(locked(self.folder / "lock"))
-            except OSError as fault:
-                raise TemporaryError(f"{self.folder}: {_told(fault)}") from fault
+            self._enter(inside, inside, "lock")
             yield self.folder
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """With no other command between reading what is held and telling a broker of it: the
+        slower of two would tell it what held before the other's change. Root stays root; what
+        ``open`` and ``change`` do may be done inside."""
+        with contextlib.ExitStack() as inside:
+            with contextlib.ExitStack() as owner:
+                self._enter(owner, inside, "broker.lock")
+            yield
+
+    def _enter(self, owner: contextlib.ExitStack, inside: contextlib.ExitStack, lock: str) -> None:
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            owner.enter_context(as_owner_of(self.data))
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            inside.enter_context(locked(self.folder / lock))
+        except OSError as fault:
+            raise TemporaryError(f"{self.folder}: {_told(fault)}") from fault
 
 
 class GatewayCredentials:
@@ -95,21 +114,26 @@ class GatewayCredentials:
         self._fault = ""
         self._good = False
         self._look_at = 0.0
+        self._looking = threading.Lock()
+        """Of two looks at once the slower one would put back what it read before a revocation."""
 
     def gateway_of(self, token: str) -> str | None:
         """The gateway whose token this is; None for anything else."""
         return self._current().gateway_of(token, self._clock.now())
 
     def gateway_of_certificate(self, der: bytes) -> str | None:
-        """The gateway whose certificate this is (DER); None for anything else. The handshake must
-        have checked it against the authority."""
+        """The gateway whose certificate this is (DER); "" when it has ended, None for one that is
+        not known. The handshake must have checked it against the authority."""
         return self._current().gateway_of_certificate(der, self._clock.now())
 
     def _current(self) -> Credentials:
         now = self._clock.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_S
-            self._look()
+        if now >= self._look_at and self._looking.acquire(blocking=False):
+            try:
+                self._look_at = now + LOOK_S
+                self._look()
+            finally:
+                self._looking.release()
         return self._held
 
     def _look(self) -> None:

@@ -52,15 +52,20 @@ class At:
 
 
 class Tokens:
-    """Credentials of ``token-of-GATEWAY``, for these gateways; counts how often it is asked."""
+    """Credentials of ``token-of-GATEWAY``, for these gateways; counts how often it is asked.
+    ``certificates`` by their DER."""
 
     def __init__(self, *gateways: str) -> None:
         self.known = {f"token-of-{gateway}": gateway for gateway in gateways}
+        self.certificates: dict[bytes, str] = {}
         self.asked = 0
 
     def gateway_of(self, token: str) -> str | None:
         self.asked += 1
         return self.known.get(token)
+
+    def gateway_of_certificate(self, der: bytes) -> str | None:
+        return self.certificates.get(der)
 
 
 @dataclass(frozen=True)

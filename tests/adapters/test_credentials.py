@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from adapters.identity.credentials import (
     Credential,
     Credentials,
     DamagedError,
-    Held,
     certificate,
     new_token,
 )
@@ -34,8 +34,7 @@ DAY = 86_400_000
 def token_for(
     held: Credentials, gateway: str, now: int = T0, grace: int | None = None, lifetime: int = 0
 ) -> tuple[str, Credentials]:
-    mine = held.gateways.get(gateway, Held())
-    token, one = new_token(mine, gateway, now, lifetime=lifetime)
+    token, one = new_token(held, gateway, now, lifetime=lifetime)
     return token, held.with_one(gateway, one, now, grace)
 
 
@@ -76,6 +75,19 @@ class TestWhoIsLetIn:
         assert len(tokens) == 100
         assert all(len(token) == 55 for token in tokens)  # within what gateways' forms take
 
+    def test_an_id_that_is_taken_is_drawn_again(self) -> None:
+        names = iter([b"same", b"same", b"same", b"next"])
+
+        def draw(size: int) -> bytes:
+            return next(names) if size == 4 else bytes(size)
+
+        first, one = new_token(Credentials(), "gw-a", T0, random=draw)
+        held = Credentials().with_one("gw-a", one, T0)
+        second, other = new_token(held, "gw-b", T0, random=draw)
+        assert (one.id, other.id) == (b"same".hex(), b"next".hex())
+        held = Credentials.decoded(held.with_one("gw-b", other, T0).encoded())
+        assert [held.gateway_of(token, T0) for token in (first, second)] == ["gw-a", "gw-b"]
+
     def test_it_runs_out_at_its_end_and_not_before(self) -> None:
         token, held = token_for(Credentials(), "gw-a", lifetime=DAY)
         assert held.gateway_of(token, T0 + DAY - 1) == "gw-a"
@@ -112,13 +124,13 @@ class TestWhoIsLetIn:
         held = held.with_one("gw-a", certificate(b"der", 7, T0, T0 + DAY), T0)
         held = held.revoked("gw-a", T0 + 1)
         assert [held.gateway_of(token, T0 + 1) for token in (a, a2, b)] == [None, None, "gw-b"]
-        assert held.gateway_of_certificate(b"der", T0 + 1) is None
+        assert held.gateway_of_certificate(b"der", T0 + 1) == ""
 
     def test_a_certificate_is_known_by_its_bytes(self) -> None:
         held = Credentials().with_one("gw-a", certificate(b"der", 7, T0, T0 + DAY), T0)
         assert held.gateway_of_certificate(b"der", T0) == "gw-a"
         assert held.gateway_of_certificate(b"dex", T0) is None
-        assert held.gateway_of_certificate(b"der", T0 + DAY) is None
+        assert held.gateway_of_certificate(b"der", T0 + DAY) == ""
 
     def test_rotating_a_token_leaves_a_certificate_alone(self) -> None:
         held = Credentials().with_one("gw-a", certificate(b"der", 7, T0, T0 + 900 * DAY), T0)
@@ -261,6 +273,15 @@ class TestTheFile:
         assert door.later(token) is None
         assert door.telemetry.value("gateway_credentials_readable") == 1
 
+    def test_a_change_that_could_not_be_read_again_is_not_written(self, door: Door) -> None:
+        token = door.add("gw-a")
+        good = door.store.path.read_bytes()
+        (one,) = door.store.read().gateways["gw-a"].credentials
+        with pytest.raises(TemporaryError, match="twice"):
+            door.store.change(lambda held: held.with_one("gw-b", one, T0))
+        assert door.store.path.read_bytes() == good
+        assert door.later(token) == "gw-a"
+
     def test_one_that_vanished_locks_nobody_out(self, door: Door) -> None:
         token = door.add("gw-a")
         assert door.later(token) == "gw-a"
@@ -290,6 +311,24 @@ class TestTheFile:
         for _ in range(5):
             door.later(token)
         assert len(told) == 2, told
+
+    def test_a_slow_look_does_not_put_back_what_another_saw_revoked(self, door: Door) -> None:
+        token = door.add("gw-a")
+        valid = door.store.path.read_bytes()
+        door.store.path.unlink()
+        os.mkfifo(door.store.path)  # it is read for as long as this test wants
+        slow = threading.Thread(target=door.later, args=(token,), daemon=True)
+        slow.start()
+        with door.store.path.open("wb") as file:
+            revoked = Credentials.decoded(valid).revoked("gw-a", door.clock.now())
+            beside = door.data / "beside"
+            beside.write_bytes(revoked.encoded())
+            beside.replace(door.store.path)
+            meanwhile = door.later(token)
+            file.write(valid)
+        slow.join()
+        assert not (meanwhile is None and door.seen.gateway_of(token))
+        assert door.later(token) is None
 
     def test_commands_at_the_same_time_lose_nothing(self, tmp_path: Path) -> None:
         code = (

@@ -16,6 +16,7 @@ import pytest
 
 from adapters.profiles import load_profiles
 from adapters.sources.dlt645 import Dlt645Source
+from adapters.sources.dlt645.terminals import Terminals
 from collector.errors import ConfigurationError
 from collector.model import Ids, Quality
 from collector.registry import Device
@@ -657,6 +658,46 @@ async def test_a_stranger_is_counted_and_sent_away(
         assert world.telemetry.value("dlt645_unknown_terminals") == 1
         assert intake.rows() == []
         writer.close()
+
+
+async def test_nobody_listens_for_lines_that_went_while_their_port_was_taken(
+    clock: SimulatedClock, intake: CollectingIntake
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        url = f"dlt645+listen://127.0.0.1:{port}?terminal=13812345678&address={A}"
+        async with polling([device(url)], clock, intake) as world:
+            await clock.run_until(START + MINUTE)
+            world.update([])
+            await clock.run_until(START + 2 * MINUTE)
+            other.close()
+            await clock.run_until(START + 3 * MINUTE)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+            world.update([device(url)])  # wanted again, it is open again
+            await called_at(clock, port)
+
+
+async def called_at(clock: SimulatedClock, port: int) -> None:
+    """Until ``port`` can be called."""
+    while True:
+        await clock.run_until(clock.now() + SECOND)
+        with contextlib.suppress(ConnectionRefusedError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+
+
+async def test_closed_while_it_opens_it_keeps_no_port() -> None:
+    port = free_port()
+    terminals = Terminals("127.0.0.1", port, PATIENT, Telemetry())
+    opening = asyncio.create_task(terminals.start())
+    await asyncio.sleep(0)
+    assert not opening.done()
+    terminals.close()
+    assert await opening == ""
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
 
 
 # The registry.

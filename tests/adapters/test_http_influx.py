@@ -13,7 +13,7 @@ from influxdb_client.client.exceptions import InfluxDBError
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
-from adapters.identity.credentials import Held, new_token
+from adapters.identity.credentials import Credentials, new_token
 from adapters.identity.store import CredentialStore
 from adapters.sources.http import Rates
 from collector.errors import TemporaryError
@@ -159,7 +159,7 @@ def test_nothing_is_lost_when_the_program_is_killed_under_its_batching_writer(
     port, fleet = free_port(), write_fleet(tmp_path / "fleet", 0)
     (fleet / "meterwatch.toml").write_text(SETTINGS.format(port=port), "utf-8")
     (fleet / "data").mkdir(mode=0o700)
-    token, kept = new_token(Held(), "gw-0", T0)
+    token, kept = new_token(Credentials(), "gw-0", T0)
     CredentialStore(fleet / "data").change(lambda held: held.with_one("gw-0", kept, T0))
     written, errors, stop = 0, [], threading.Event()
 

@@ -120,9 +120,11 @@ def test_a_renewed_certificate_is_shown_without_a_restart(papers: Papers) -> Non
 
 
 def test_a_client_certificate_is_as_good_as_a_token(papers: Papers) -> None:
-    mine = papers.write("gw-print", papers.authority.gateway("gw-print", papers.now))
+    issued = papers.authority.gateway("gw-print", papers.now)
+    mine = papers.write("gw-print", issued)
     settings = papers.settings(client_ca_file=papers.ca)
     with CollectingIntake() as intake, Served(intake, settings=settings) as one:
+        one.tokens.certificates[issued.der] = "gw-print"
         one.trust = papers.trust(*mine)
         assert one.post(BODY, gateway="").status == 200
         assert one.post(BODY, gateway="gw-print").status == 200
@@ -135,6 +137,39 @@ def test_a_client_certificate_is_as_good_as_a_token(papers: Papers) -> None:
         }
 
 
+def test_a_certificate_that_ends_opens_nothing_from_the_next_request_on(papers: Papers) -> None:
+    issued = papers.authority.gateway("gw-print", papers.now)
+    mine = papers.write("gw-print", issued)
+    settings = papers.settings(client_ca_file=papers.ca)
+    with (
+        CollectingIntake() as intake,
+        Served(intake, settings=settings, trust=papers.trust(*mine)) as one,
+    ):
+        one.tokens.certificates[issued.der] = "gw-print"
+        with contextlib.closing(one.connect()) as link:
+            assert one.post(BODY, gateway="", over=link).status == 200
+            one.tokens.certificates[issued.der] = ""
+            assert one.post(BODY, gateway="", over=link).status == 401
+        assert one.post(BODY, gateway="").status == 401, "nor does a new connection help"
+
+
+def test_the_name_alone_is_enough_where_that_is_said_but_for_what_has_ended(
+    papers: Papers,
+) -> None:
+    issued = papers.authority.gateway("gw-print", papers.now)
+    mine = papers.write("gw-print", issued)
+    settings = papers.settings(client_ca_file=papers.ca)
+    with CollectingIntake() as intake:
+        with Served(intake, settings=settings, trust=papers.trust(*mine)) as one:
+            assert one.post(BODY, gateway="").status == 401, "nobody knows this certificate"
+        settings["client_names"] = True
+        with Served(intake, settings=settings, trust=papers.trust(*mine)) as one:
+            assert one.post(BODY, gateway="").status == 200
+            assert one.post(BODY, gateway="gw-mill").status == 403
+            one.tokens.certificates[issued.der] = ""
+            assert one.post(BODY, gateway="").status == 401
+
+
 def test_a_certificate_of_somebody_else_or_a_revoked_one_is_none(
     papers: Papers, tmp_path: Path
 ) -> None:
@@ -144,6 +179,7 @@ def test_a_certificate_of_somebody_else_or_a_revoked_one_is_none(
     mine = papers.write("gw-print", issued)
     settings = papers.settings(client_ca_file=papers.ca, client_crl_file=papers.crl)
     with CollectingIntake() as intake, Served(intake, settings=settings) as one:
+        one.tokens.certificates[issued.der] = "gw-print"
         one.trust = papers.trust(*mine)
         assert one.post(BODY, gateway="").status == 200
         one.trust = papers.trust(*theirs)

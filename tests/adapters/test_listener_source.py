@@ -591,11 +591,13 @@ def test_tls_and_what_a_certificate_proves(tmp_path: Path) -> None:
         "key_file": str(papers.folder / "server.key"),
         "client_ca_file": papers.ca,
     }
-    cert, key = papers.write("gw", papers.authority.gateway("gw-print", papers.now))
+    issued = papers.authority.gateway("gw-print", papers.now)
+    cert, key = papers.write("gw", issued)
     anonymous = ssl.create_default_context(cafile=papers.ca)
     proven = ssl.create_default_context(cafile=papers.ca)
     proven.load_cert_chain(cert, key)
     with CollectingIntake() as intake, ServedListener(intake, settings=settings) as served:
+        served.tokens.certificates[issued.der] = "gw-print"
         with Raw(served, tls=anonymous) as raw:
             assert raw.connect()[1] == 0
             raw.publish(BODY)
@@ -613,6 +615,14 @@ def test_tls_and_what_a_certificate_proves(tmp_path: Path) -> None:
             raw.send(connect())
             raw.closed()
         eventually(lambda: served.count("listener_refused", limit="tls"), "no TLS is told")
+        with Raw(served, tls=proven) as raw, Raw(served, tls=proven) as late:
+            assert raw.connect(user="", token="", version=5, client="a")[1] == 0
+            served.tokens.certificates[issued.der] = ""
+            kind, body = raw.packet()
+            assert (kind, body[0]) == (14, packets.NOT_AUTHORIZED), "its session is ended"
+            assert late.connect(user="", token="", client="b")[1] == 4, "handshake or not"
+        with Raw(served, tls=proven) as raw:
+            assert raw.connect(user="", token="")[1] == 4
         assert intake.count() == 6
 
 

@@ -52,6 +52,14 @@ class TestPasswords:
         assert dropped == ()
         assert passwords(text, [A, B], NAMES).text == text
 
+    @pytest.mark.parametrize("odd", ["\f", "\v", "\x1c", "\x85", "\u2028"])
+    def test_only_a_line_feed_ends_a_line(self, odd: str) -> None:
+        before = f"# a{odd}gw-a:$7$no line\nplc:$7$x\n"
+        text, dropped = passwords(before, [A], NAMES)
+        assert text == f"{before}{BEGIN}\ngw-a:$7$1\n{END}\n"
+        assert dropped == ()
+        assert passwords(text, [A], NAMES).text == text
+
     def test_a_password_by_hand_of_a_gateway_of_ours_is_taken_out_and_told(self) -> None:
         before = "gw-a:$7$hand\nmeterwatch:$7$x\n"
         merged = passwords(before, [A], NAMES)
@@ -69,6 +77,11 @@ class TestPasswords:
         assert text.startswith("meterwatch:$7$101$eA==$eA==\n" + BEGIN)
         assert by_hand(text) == ["meterwatch", "plc"]
 
+    def test_an_editor_that_ends_lines_otherwise_makes_no_second_section(self) -> None:
+        before = passwords("plc:$7$x\n", [A], NAMES).text.replace("\n", "\r\n")
+        text = passwords(before, [A], NAMES).text
+        assert text == f"plc:$7$x\r\n{BEGIN}\ngw-a:$7$1\n{END}\n"
+
     @pytest.mark.parametrize("torn", [f"{BEGIN}\ngw-a:x\n", f"x:y\n{END}\n", f"{END}\n{BEGIN}\n"])
     def test_a_torn_section_is_not_guessed_at(self, torn: str) -> None:
         with pytest.raises(UnclearError):
@@ -83,21 +96,22 @@ class TestAccess:
             BEGIN,
             "user meterwatch",
             "topic read meterwatch/v1/+/readings",
-            "topic write meterwatch/v1/+/replies",
+            "topic write meterwatch/v1/+/replies/#",
             "topic read $SYS/broker/#",
             "user gw-a",
             "topic write meterwatch/v1/gw-a/readings",
-            "topic read meterwatch/v1/gw-a/replies",
+            "topic read meterwatch/v1/gw-a/replies/#",
             "user gw-a~2",
             "topic write meterwatch/v1/gw-a/readings",
-            "topic read meterwatch/v1/gw-a/replies",
+            "topic read meterwatch/v1/gw-a/replies/#",
             "user gw-b",
             "topic deny #",
             END,
         ]
 
-    def test_a_topic_after_our_section_would_be_somebody_elses(self) -> None:
-        before = f"user x\ntopic read a\n{BEGIN}\n{END}\n# so\n\ntopic read b\n"
+    @pytest.mark.parametrize("line", ["topic read b", "  topic read b", "  topic  read b\r"])
+    def test_a_topic_after_our_section_would_be_somebody_elses(self, line: str) -> None:
+        before = f"user x\ntopic read a\n{BEGIN}\n{END}\n# so\n\n{line}\n"
         with pytest.raises(UnclearError) as unclear:
             access(before, [], [A], NAMES)
         assert unclear.value.line == 7

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from adapters.identity.credentials import Credentials, Held, new_token
+from adapters.identity.credentials import Credentials, new_token
 from adapters.identity.store import CredentialStore
 from tests.campaigns.kill import compare_archive, stored
 from tests.campaigns.sending import Sender
@@ -47,7 +47,7 @@ def write_direct_fleet(folder: Path, port: int) -> tuple[Path, dict[str, str]]:
     def give(held: Credentials) -> Credentials:
         for number in range(GATEWAYS):
             gateway = f"gw-{number}"
-            tokens[gateway], one = new_token(Held(), gateway, now)
+            tokens[gateway], one = new_token(held, gateway, now)
             held = held.with_one(gateway, one, now)
         return held
 

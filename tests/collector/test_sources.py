@@ -33,6 +33,7 @@ def test_everything_is_read_as_written() -> None:
     text = f"""listen = "[::]:8443"
 {TLS}client_ca_file = "ca.pem"
 client_crl_file = "ca.crl"
+client_names = true
 max_body_mb = 2
 under_way_mb = 32
 max_connections = 300
@@ -48,9 +49,10 @@ slowest_bytes = 100
     (found,) = parse_settings(source(text), "meterwatch.toml").sources
     assert found == HttpSource(
         name="main", host="::", port=8443, cert_file="tls/server.pem", key_file="tls/server.key",
-        client_ca_file="ca.pem", client_crl_file="ca.crl", max_body_mb=2, under_way_mb=32,
-        max_connections=300, max_connections_per_address=20, rate_requests=10, rate_readings=500,
-        rate_kb=256, burst=30, head_timeout=5, keep_alive=120, slowest=100,
+        client_ca_file="ca.pem", client_crl_file="ca.crl", client_names=True,
+        max_body_mb=2, under_way_mb=32, max_connections=300, max_connections_per_address=20,
+        rate_requests=10, rate_readings=500, rate_kb=256, burst=30, head_timeout=5,
+        keep_alive=120, slowest=100,
     )  # fmt: skip
 
 
@@ -66,6 +68,7 @@ slowest_bytes = 100
         ('listen = "127.0.0.1:1"\nkey_file = "a"', 5, "belong together"),
         ('listen = "127.0.0.1:1"\nclient_ca_file = "a"', 5, "no effect without TLS"),
         (f'listen = "0.0.0.0:1"\n{TLS}client_crl_file = "a"', 7, "without its CA"),
+        (f'listen = "0.0.0.0:1"\n{TLS}client_names = true', 7, "without a CA"),
         (f'listen = "0.0.0.0:1"\n{TLS}plain = true', 7, "beside a certificate"),
         ('listen = "127.0.0.1:1"\nmax_body_mb = 0', 5, "max_body_mb is 0"),
         ('listen = "127.0.0.1:1"\nmax_body_mb = 8\nunder_way_mb = 4', 6, "one body of 8 MB"),

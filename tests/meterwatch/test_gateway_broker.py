@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -14,8 +15,11 @@ import pytest
 from adapters.identity.store import CredentialStore, GatewayCredentials
 from collector.telemetry import Telemetry
 from meterwatch.clock import SystemClock
+from tests.adapters.http_served import Served
 from tests.deploy.boxes import GONE, Client
+from tests.intakes import CollectingIntake
 from tests.meterwatch.gateways import OURS, Desk, Guarded, fleet
+from tests.programs import eventually
 from tests.servers import Certificates
 from tests.servers import program as installed
 
@@ -66,13 +70,14 @@ class TestPasswords:
         a, b = desk.login("add", "gw-a"), desk.login("add", "gw-b")
         with Client(broker.port, *a) as mine, Client(broker.port, *b) as other:
             for gateway in (mine, other):
-                gateway.subscribe("meterwatch/v1/+/replies")
-                gateway.subscribe("meterwatch/v1/gw-a/replies")
+                for name in ("+", "gw-a", "gw-b"):
+                    gateway.subscribe(f"meterwatch/v1/{name}/replies/#")
             with program(broker) as ours:
-                assert ours.publish("meterwatch/v1/gw-b/replies", b"b") == 0
-                assert ours.publish("meterwatch/v1/gw-a/replies", b"a") == 0
-            mine.wait_messages(1)
-            other.wait_messages(1)
+                for below in ("", "/one"):
+                    assert ours.publish(f"meterwatch/v1/gw-b/replies{below}", b"b") == 0
+                    assert ours.publish(f"meterwatch/v1/gw-a/replies{below}", b"a") == 0
+            mine.wait_messages(2)
+            other.wait_messages(2)
             assert {message for _, message in mine.messages} == {b"a"}
             assert {message for _, message in other.messages} == {b"b"}
 
@@ -202,7 +207,7 @@ class TestCertificates:
                 assert gateway.publish(readings("gw-a"), b"") in {0, 16}
         desk.type("rotate", "gw-a", "--certificate", "--grace", "0s", "--out", str(tmp_path / "3"))
         seen = GatewayCredentials(tmp_path / "fleet" / "data", SystemClock(), Telemetry())
-        for folder, gateway_is in (("1", None), ("2", None), ("3", "gw-a")):
+        for folder, gateway_is in (("1", ""), ("2", ""), ("3", "gw-a")):
             with self.client(broker, tmp_path / folder, "gw-a") as gateway:
                 assert gateway.code == (0 if gateway_is else GONE)
             pem = (tmp_path / folder / "gw-a.pem").read_text()
@@ -253,3 +258,31 @@ def test_our_own_https_can_ask_for_certificates_too(tmp_path: Path) -> None:
     desk.type("revoke", "gw-a")
     with pytest.raises(ssl.SSLError, match="revoked"):
         handshake()
+
+
+def test_a_certificate_opens_our_own_https_until_it_is_revoked(tmp_path: Path) -> None:
+    desk = fleet(tmp_path / "fleet")
+    desk.type("ca", "--server", "localhost", "--out", str(tmp_path / "server"))
+    desk.type("add", "gw-a", "--certificate", "--out", str(tmp_path / "gw-a"))
+    data = tmp_path / "fleet" / "data"
+    trust = ssl.create_default_context(cafile=tmp_path / "gw-a" / "ca.pem")
+    trust.load_cert_chain(tmp_path / "gw-a" / "gw-a.pem", tmp_path / "gw-a" / "gw-a.key")
+    settings = {
+        "cert_file": str(tmp_path / "server" / "localhost.pem"),
+        "key_file": str(tmp_path / "server" / "localhost.key"),
+        "client_ca_file": str(data / "secrets" / "ca.pem"),
+    }
+    seen = GatewayCredentials(data, SystemClock(), Telemetry())
+    with (
+        CollectingIntake() as intake,
+        Served(intake, None, seen, settings, trust=trust) as served,  # type: ignore[arg-type]
+        contextlib.closing(served.connect()) as link,
+    ):
+
+        def status() -> int:
+            return served.post(b"{}", gateway="", over=link).status
+
+        assert status() != 401
+        desk.type("revoke", "gw-a")
+        eventually(lambda: status() == 401, "the open connection is no gateway's any more")
+        assert served.post(b"{}", gateway="").status == 401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from collector.settings import parse_settings
 from collector.telemetry import Telemetry
 from meterwatch.clock import SystemClock
 from tests.meterwatch.gateways import Desk, fleet, login
+from tests.programs import eventually
 from tests.servers import program
 
 FILES = '[broker]\npassword_file = "broker/passwords"\nacl_file = "broker/acl"\n'
@@ -34,6 +36,18 @@ def guarded(tmp_path: Path) -> Desk:
 
 def who(desk: Desk, token: str) -> str | None:
     return GatewayCredentials(desk.folder / "data", SystemClock(), Telemetry()).gateway_of(token)
+
+
+def run(command: str, desk: Desk, *words: str) -> subprocess.Popen[bytes]:
+    """As a process of its own."""
+    typed = [sys.executable, "-m", "meterwatch", "gateway", command, str(desk.folder), *words]
+    return subprocess.Popen(typed, stdout=subprocess.DEVNULL)
+
+
+def waits(process: subprocess.Popen[bytes]) -> bool:
+    """For a lock that another one has."""
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any(line[1:3] == ["->", "FLOCK"] and line[5] == str(process.pid) for line in lines)
 
 
 class TestGiving:
@@ -95,6 +109,24 @@ class TestTheBrokersFiles:
             path = guarded.folder / "broker" / name
             assert "gw-a" in path.read_text()
             assert path.stat().st_mode & 0o777 == 0o640
+
+    def test_of_two_commands_at_once_the_slower_one_brings_no_revoked_password_back(
+        self, guarded: Desk
+    ) -> None:
+        guarded.type("add", "gw-a")
+        passwords = guarded.folder / "broker" / "passwords"
+        before = passwords.read_bytes()
+        real = passwords.rename(passwords.with_name("real"))
+        os.mkfifo(passwords)  # whoever reads it now takes as long as this test wants
+        slow = run("broker", guarded)
+        with passwords.open("wb") as file:
+            real.replace(passwords)
+            quick = run("revoke", guarded, "gw-a")
+            eventually(lambda: quick.poll() is not None or waits(quick), "it ends, or waits")
+            file.write(before)
+        assert (slow.wait(), quick.wait()) == (0, 0)
+        assert b"gw-a" in before
+        assert b"gw-a" not in passwords.read_bytes()
 
     def test_owner_and_mode_stay_what_they_were(self, guarded: Desk) -> None:
         path = guarded.folder / "broker" / "passwords"

@@ -122,11 +122,13 @@ class Dlt645Source:
     async def _listen(self, terminals: Terminals) -> None:
         """Open the listening socket; whoever has the port now may let it go."""
         told = ""
-        while why := await terminals.start():
+        while not terminals.closed and (why := await terminals.start()):
             if why != told:
                 self._telemetry.event("cannot listen for terminals", level="error", reason=why)
                 told = why
             await self._clock.sleep_until(self._clock.now() + RESTART_MS)
+        if terminals.closed:
+            return  # the last of its lines went while it waited for the port
         where = f"{terminals.host}:{terminals.port}"
         self._telemetry.event("listening for terminals", source=self.name, at=where)
 

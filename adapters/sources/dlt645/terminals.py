@@ -92,23 +92,29 @@ class Terminals:
         self.wires: list[TerminalWire] = []
         self._patience = patience
         self._telemetry = telemetry
+        self.closed = False
         self._server: asyncio.Server | None = None
         self._unknown: set[_Caller] = set()
 
     async def start(self) -> str:
-        """Listen; "" or why that cannot be."""
+        """Listen, unless it was closed; "" or why that cannot be."""
         if self._server is not None:
             return ""
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._caller, self.host, self.port)
+            server = await loop.create_server(self._caller, self.host, self.port)
         except OSError as fault:
             return f"cannot listen at {self.host}:{self.port}: {fault.strerror or fault}"
+        if self.closed:  # meanwhile
+            server.close()
+            return ""
+        self._server = server
         self.port = self._server.sockets[0].getsockname()[1]
         return ""
 
     def close(self) -> None:
-        """Stop listening; lines keep their connections."""
+        """Stop listening, for good; lines keep their connections."""
+        self.closed = True
         if self._server is not None:
             self._server.close()
             self._server = None

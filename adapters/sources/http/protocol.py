@@ -25,6 +25,7 @@ from uvicorn.server import ServerState
 
 from adapters.sources.http.answers import CODES, Answer, fault
 from adapters.sources.http.settings import HttpSettings
+from adapters.sources.inlet.certificates import Proven
 
 LINGER_BYTES: Final = 256 << 10
 LINGER_SECONDS: Final = 2.0
@@ -54,12 +55,12 @@ class Connection(H11Protocol):
         config: Config,
         state: ServerState,
         settings: HttpSettings,
-        gateway: str,
+        proven: Proven,
         *,
         ended: Callable[[Connection], object],
         spoiled: Callable[[int], object],
     ) -> None:
-        super().__init__(config, state, {"gateway": gateway})
+        super().__init__(config, state, {"proven": proven})
         self.logger, self.access_log = _LOG, False
         self._settings = settings
         self._ended, self._spoiled = ended, spoiled

@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from adapters.sources.http.answers import Answer, fault
 from adapters.sources.http.protocol import Connection, Phase
 from adapters.sources.http.taking import Service
-from adapters.sources.inlet.certificates import Certificates
+from adapters.sources.inlet.certificates import Certificates, Proven
 from adapters.sources.inlet.door import Door
 
 _FULL: Final = fault(503, "too many connections", retry_after=5)
@@ -41,7 +41,14 @@ class Server:
         )
         self._config.load()
         self._state = ServerState()
-        self._door = Door(settings, certificates, report, self._connection, full=_raw(_FULL))
+        self._door = Door(
+            settings,
+            certificates,
+            service.credentials,
+            report,
+            self._connection,
+            full=_raw(_FULL),
+        )
 
     @property
     def port(self) -> int:
@@ -95,12 +102,12 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._state.tasks, self._door.closed(), return_exceptions=True)
 
-    def _connection(self, address: str, gateway: str) -> Connection:
+    def _connection(self, address: str, proven: Proven) -> Connection:
         return Connection(
             self._config,
             self._state,
             self._settings,
-            gateway,
+            proven,
             ended=lambda _: self._door.leave(address),
             spoiled=lambda status: self._report.answered(status, "no-http", address),
         )

@@ -111,7 +111,7 @@ class Taking:
 
     def _gateway(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
         """Who asks, or why nobody is to be heard."""
-        proven: str = scope["state"]["gateway"]
+        proven: str = scope["state"]["proven"]()
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         found: str | None = proven
         if scheme.lower() in {b"bearer", b"token"}:

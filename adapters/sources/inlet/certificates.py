@@ -1,4 +1,4 @@
-"""The certificate that a listener shows, and how it learns of a renewed one.
+"""The certificate that a listener shows, how it learns of a renewed one, and whose a client's is.
 
 A new ``SSLContext`` is made for each state of the files: half-written ones must not spoil the
 context in use. Connections that are open keep theirs.
@@ -7,12 +7,16 @@ context in use. Connections that are open keep theirs.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from adapters.sources.inlet.settings import ListenSettings
 from collector.errors import ConfigurationError, Fault
+from collector.ports import Credentials
 
+Proven = Callable[[], str]
+"""The gateway that the client certificate of a connection proves by now; "" for none."""
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
@@ -85,6 +89,25 @@ class Certificates:
     def _wrong(self, file: str, what: str) -> ConfigurationError:
         todo = f"correct cert_file, key_file and client files of source {self._settings.name!r}"
         return ConfigurationError(Fault(file, 0, what, todo))
+
+
+def nobody() -> str:
+    """``Proven`` by a connection without a certificate."""
+    return ""
+
+
+def prover(link: ssl.SSLObject, settings: ListenSettings, credentials: Credentials) -> Proven:
+    """Of a connection after its handshake. What it proves may end while the connection lasts."""
+    der = link.getpeercert(binary_form=True) if settings.client_ca_file else None
+    if der is None:
+        return nobody
+    name = common_name(link.getpeercert()) if settings.client_names else ""
+
+    def proven() -> str:
+        known = credentials.gateway_of_certificate(der)
+        return name if known is None else known
+
+    return proven
 
 
 def common_name(certificate: Any) -> str:

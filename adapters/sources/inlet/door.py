@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
-from adapters.sources.inlet.certificates import Certificates, common_name
+from adapters.sources.inlet.certificates import Certificates, Proven, nobody, prover
 from adapters.sources.inlet.report import Report
 from adapters.sources.inlet.settings import ListenSettings
+from collector.ports import Credentials
 
-Admit = Callable[[str, str], asyncio.Protocol]
-"""Address, and the gateway that a client certificate proves (else empty): who serves it. Whoever
-it is calls ``Door.leave`` when the connection is gone."""
+Admit = Callable[[str, Proven], asyncio.Protocol]
+"""Address, and what a client certificate proves: who serves it. Whoever it is asks for the latter
+again as time passes, and calls ``Door.leave`` when the connection is gone."""
 
 
 class Door:
@@ -29,12 +30,14 @@ class Door:
         self,
         settings: ListenSettings,
         certificates: Certificates,
+        credentials: Credentials,
         report: Report,
         admit: Admit,
         *,
         full: bytes = b"",
     ) -> None:
         self.settings, self.certificates, self.report = settings, certificates, report
+        self.credentials = credentials
         self.admit, self.full = admit, full
         self.port = 0
         self._from: Counter[str] = Counter()
@@ -103,8 +106,8 @@ class Door:
                 self.leave(address)
         if transport is None or gate.lost:
             return
-        gateway = common_name(transport.get_extra_info("peercert"))
-        inner = self.admit(address, gateway)
+        link = transport.get_extra_info("ssl_object")
+        inner = self.admit(address, prover(link, self.settings, self.credentials))
         transport.set_protocol(inner)
         inner.connection_made(transport)
         if gate.early:
@@ -135,7 +138,7 @@ class _Gate(asyncio.Protocol):
             else:
                 self.transport.abort()
         elif context is None:
-            inner = door.admit(address, "")
+            inner = door.admit(address, nobody)
             self.transport.set_protocol(inner)
             inner.connection_made(self.transport)
         else:

@@ -9,6 +9,7 @@ the wait after it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -154,7 +155,9 @@ class Room:
             if turn.done() and not turn.cancelled():
                 self.give(size)  # it got in at the last moment
             else:
-                self._line.remove((size, turn))
+                # Room that was given in the same turn has passed it over and taken it out already.
+                with contextlib.suppress(ValueError):
+                    self._line.remove((size, turn))
                 self._admit()
             if isinstance(ended, TimeoutError):
                 return False

@@ -14,7 +14,7 @@ RATES: Final = Rates(requests=50, readings=10_000, size=2 * MIB)
 @dataclass(frozen=True, slots=True)
 class ListenSettings:
     """One listener. Without ``cert_file`` it speaks without TLS. With ``client_ca_file`` a client
-    certificate signed by that CA is as good as a token: its common name is the gateway's id.
+    certificate signed by that CA is as good as a token, if it is known as a gateway's.
 
     Seconds: ``head_timeout`` until a connection has said what it wants (its TLS handshake, and
     then its first header or packet); ``finish`` for which a stop waits for readings under way.
@@ -28,6 +28,8 @@ class ListenSettings:
     client_ca_file: str = ""
     client_crl_file: str = ""
     """What of that CA was revoked."""
+    client_names: bool = False
+    """Any certificate of that CA is the gateway's that its common name says, known or not."""
     in_flight: int = 64 * MIB
     """Bytes of all bodies from their first byte until they are synced."""
     connections: int = 500

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
+from adapters.sources.inlet.certificates import Proven
 from adapters.sources.listener.dialogue import Dialogue, Goodbye, Ping, Said
 from adapters.sources.listener.mail import GO, Mail, Session
 from adapters.sources.mqttwire import packets
@@ -29,10 +30,11 @@ _NO_SUBSCRIPTION: Final = 0x11
 
 
 class Peer(asyncio.Protocol):
-    """``gateway``: what a client certificate proved, if any; after CONNECT who it is."""
+    """``proven``: by a client certificate. ``gateway``: what that was at first, if anything; after
+    CONNECT who it is."""
 
-    def __init__(self, server: Server, address: str, gateway: str) -> None:
-        self.address, self.gateway = address, gateway
+    def __init__(self, server: Server, address: str, proven: Proven) -> None:
+        self.address, self.proven, self.gateway = address, proven, proven()
         self.client_id = self.token = ""
         self.in_session = False
         """CONNECT was accepted, and nothing has ended it."""
@@ -177,7 +179,7 @@ class Peer(asyncio.Protocol):
     def _connect(self, said: Connect) -> None:
         """Let it in, or say why not."""
         server = self._server
-        code, why, who, told = server.admit(said, self.gateway, self.address)
+        code, why, who, told = server.admit(said, self.proven(), self.address)
         if code:
             server.report.refused(why, who, told)
             if server.is_often(self.address):

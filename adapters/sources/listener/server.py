@@ -44,7 +44,11 @@ class Server:
         """Bytes that were read and are no message yet."""
         self._credentials = credentials
         self._door = Door(
-            settings, certificates, report, lambda address, proven: Peer(self, address, proven)
+            settings,
+            certificates,
+            credentials,
+            report,
+            lambda address, proven: Peer(self, address, proven),
         )
         self._loop = asyncio.get_running_loop()
         self._peers: set[Peer] = set()
@@ -151,11 +155,13 @@ class Server:
         return packets.SUCCESS, "", gateway, ""
 
     def _known(self, peer: Peer) -> None:
-        """End a session whose token is worth nothing any more."""
-        if not (peer.in_session and peer.token):
+        """End a session whose token, or else certificate, is worth nothing any more."""
+        if not peer.in_session:
             return
-        if self._credentials.gateway_of(peer.token) != peer.gateway:
-            told = "the token is not valid any more"
+        token = peer.token
+        found = self._credentials.gateway_of(token) if token else peer.proven()
+        if found != peer.gateway:
+            told = f"the {'token' if token else 'certificate'} is not valid any more"
             self.report.refused("unauthorized", peer.gateway, told)
             peer.end(packets.NOT_AUTHORIZED, told)
 
