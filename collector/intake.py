@@ -155,7 +155,7 @@ class IntakeLoop:
         """Journal entries of a group. Readings merge into one batch as long as nothing that a
         fold must see in its place (a tick, a source's state, a revision) stands between."""
         entries: list[Entry] = []
-        gathered: list[Batch] = []
+        gathered: list[Delivery] = []
         for delivery in deliveries:
             for entry in delivery.entries:
                 if gathered and not isinstance(entry, Refusal):
@@ -163,19 +163,22 @@ class IntakeLoop:
                     gathered = []
                 entries.append(entry)
             if delivery.batch is not None and len(delivery.batch):
-                gathered.append(delivery.batch)
+                gathered.append(delivery)
         entries += self._normalised(gathered)
         return entries
 
-    def _normalised(self, batches: list[Batch]) -> list[Entry]:
-        if not batches:
+    def _normalised(self, deliveries: list[Delivery]) -> list[Entry]:
+        if not deliveries:
             return []
+        batches = [one.batch for one in deliveries if one.batch is not None]
         try:
             merged = self.normalise(concat(batches))
         except Exception as fault:  # noqa: BLE001 a bug in one delivery must not stop the others
-            if len(batches) > 1:
-                return [entry for batch in batches for entry in self._normalised([batch])]
-            return [self._kept_aside(batches[0], fault)]
+            if len(deliveries) > 1:
+                return [entry for one in deliveries for entry in self._normalised([one])]
+            refusal = self._kept_aside(batches[0], fault)
+            deliveries[0].kept_aside = refusal.detail
+            return [refusal]
         self._telemetry.count("readings_received", len(merged))
         return [merged]
 
@@ -185,7 +188,7 @@ class IntakeLoop:
             time=int(batch.segments.received[0]),
             origin=int(batch.segments.origin[0]),
             reason=Reason.PROGRAM_FAULT,
-            detail=f"the program failed on these readings: {fault!r}",
+            detail=f"the program failed on these readings: {fault!r:.200}",
             count=len(batch),
             kind="batch-record",
             sample=encode(batch),

@@ -44,7 +44,9 @@ class Delivery:
     that belong to the same receipt (refusals, source states), written before the readings in the
     same transaction. ``synced`` is called, from the intake thread, once an fdatasync covers all
     of it; ``refused`` instead when the journal is too full for this ``urgency`` (nothing of the
-    delivery was kept). Both must return at once.
+    delivery was kept). Both must return at once. ``kept_aside``: set before ``synced`` when the
+    program failed on ``batch``: what is kept of it is a refusal, ``program-fault``, with this
+    detail, and none of its readings is stored.
     """
 
     batch: Batch | None
@@ -52,6 +54,7 @@ class Delivery:
     entries: Sequence[Entry] = ()
     synced: Callable[[], object] | None = None
     refused: Callable[[], object] | None = None
+    kept_aside: str = field(default="", init=False)
 
 
 class Intake(Protocol):

@@ -8,6 +8,7 @@ Promises:
   the program did not run (``pause``) shows nothing: the quiet counts anew from its end.
 - An alert that a person closed is settled: what is refused afterwards counts from nothing, and may
   fire again.
+- A clock that was ahead and was set back binds nobody: what lies in the future by it is forgotten.
 - Memory is bounded: ``count`` times for each rule and origin, and who has been quiet is forgotten.
 
 State is plain numbers; nothing here reads a clock.
@@ -43,6 +44,12 @@ class _Seen:
     last: int = NEVER
     since: int = NEVER
     total: int = 0
+
+    def set_back(self, time: int) -> None:
+        """It is ``time``, and the clock was ahead before. An alert keeps its beginning, which is
+        part of its name."""
+        self.times = [one for one in self.times if one <= time]
+        self.last = time
 
 
 class Refusals:
@@ -96,8 +103,9 @@ class Refusals:
         seen = self._seen.setdefault(key, _Seen())
         if seen.since != NEVER and key not in is_open:
             seen.times, seen.since = [], NEVER  # a person closed it
-        time = max(entry.time, seen.last)
-        seen.last = time
+        if seen.last - entry.time > self._pause:
+            seen.set_back(entry.time)
+        time = seen.last = max(entry.time, seen.last)
         if seen.since != NEVER:
             seen.total += 1
             return []
@@ -110,13 +118,15 @@ class Refusals:
 
     def tick(self, time: int) -> list[Found]:
         """Whose quiet has lasted at ``time``."""
-        if self._tick == NEVER or time - self._tick > self._pause:
+        if self._tick == NEVER or abs(time - self._tick) > self._pause:
             self._began = time
         self._tick = time
         found: list[Found] = []
         rules = {rule.id: (rule, settings) for rule, settings in self._rules}
         for key, seen in list(self._seen.items()):
             rule, settings = rules[key[0]]
+            if seen.last - time > self._pause:
+                seen.set_back(time)
             firing = seen.since != NEVER
             quiet = time - max(seen.last, self._began)
             if quiet < (settings.quiet if firing else settings.window):

@@ -35,6 +35,8 @@ class CollectingIntake:
         """Everything accepted, in order."""
         self.declined: list[Delivery] = []
         """Everything refused, in order."""
+        self.aside = ""
+        """With what the program fails on readings that come: they are kept aside."""
         self.most_unsynced_rows = 0
         """The largest number of rows that were accepted and not yet synced at one time."""
         self._unsynced_rows = 0
@@ -204,6 +206,8 @@ class CollectingIntake:
 
     def _sync(self, delivery: Delivery) -> None:
         self._unsynced_rows -= _rows(delivery)
+        if _rows(delivery):
+            delivery.kept_aside = self.aside
         if delivery.synced is not None:
             self._calls.put(delivery.synced)
 

@@ -270,7 +270,8 @@ def shown(kind: Kind, value: Value) -> Any:
     else:
         text = "; ".join(f"{name} = {one}" for name, one in value.items())
     try:
-        if _READERS[kind](text, "") == value and trimmed(text) == text:
+        like_json = text.startswith(("{", "["))  # and would be read as such
+        if not like_json and _READERS[kind](text, "") == value and trimmed(text) == text:
             return text
     except CellError:
         pass

@@ -58,6 +58,24 @@ def test_nothing_is_answered_before_the_sync() -> None:
         assert wire.answer().status == 200
 
 
+def test_readings_on_which_the_program_failed_are_not_called_stored() -> None:
+    with CollectingIntake() as intake, Served(intake) as served:
+        intake.aside = "the program failed on these readings: KeyError(7)"
+        answer = served.post(message(row(), row("nobody"), id=5))
+        assert (answer.status, answer.json()["stored"], answer.json()["id"]) == (422, 0, 5)
+        assert [(part["reason"], part["count"]) for part in answer.json()["reasons"]] == [
+            (Reason.UNKNOWN_DEVICE, 3),
+            (Reason.PROGRAM_FAULT, 3),
+        ]
+        line = served.post(f"m,device=main-meter power.active=1 {T0 * 10**6}".encode(), WRITE)
+        assert told(line)[0] == 400
+        assert "KeyError(7)" in told(line)[2]
+        nothing = served.post(b"{")
+        assert [part["reason"] for part in nothing.json()["reasons"]] == [Reason.PAYLOAD]
+        intake.aside = ""
+        assert served.post(message(row())).json()["stored"] == 3
+
+
 def test_refusals_alone_wait_for_the_sync_too() -> None:
     with CollectingIntake(held=True) as intake, Served(intake) as served, Wire(served) as wire:
         wire.send(head(Content_Length=1) + "{")

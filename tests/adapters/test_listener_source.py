@@ -105,6 +105,20 @@ def test_a_message_is_acknowledged_after_the_sync_and_not_before(version: int) -
         assert set(intake.batch().segments.origin.tolist()) == {fleet.origin("gateway:gw-print")}
 
 
+def test_readings_on_which_the_program_failed_are_not_called_stored() -> None:
+    with CollectingIntake() as intake, ServedListener(intake) as served:
+        intake.aside = "the program failed on these readings: KeyError(7)"
+        with Paho(served, 5) as gateway:
+            gateway.subscribe(REPLIES)
+            sent = gateway.publish(BODY)
+            sent.wait_for_publish(20)
+            eventually(lambda: bool(gateway.replies), "a reply")
+            assert gateway.acked == [(sent.mid, packets.REFUSED)]
+    (found,) = gateway.replies
+    assert found["stored"] == 0
+    assert [part["reason"] for part in found["refused"]] == [Reason.PROGRAM_FAULT]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_gateway_that_listens_is_told_what_became_of_each_message(version: int) -> None:
     with (

@@ -130,8 +130,56 @@ def test_what_is_held_of_a_message_too_large_is_bounded() -> None:
     for at in range(0, len(stream), 256 << 10):
         frames.feed(stream[at : at + (256 << 10)])
         found = frames.take(10)
-        assert len(frames._buffer) - frames._at <= 512 << 10
+        assert frames.held <= 512 << 10
     assert [m.mid for m in found] == [7]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", [0x32, 0x90])
+def test_a_large_message_in_crumbs_is_put_together_once(kind: int) -> None:
+    stream = publish(b"big", bytes(3_000_000), 7)
+    stream = bytes([kind]) + stream[1:]
+    frames = Frames(5, 4_000_000)
+    found: list[Publish] = []
+    for at in range(0, len(stream), 3):
+        assert frames.held == at  # nothing is taken before all of it is here
+        frames.feed(stream[at : at + 3])
+        found += frames.take(512)
+    assert frames.held == 0
+    assert [m.mid for m in found] == [7] * (kind == 0x32)
+    assert len(frames.rest) == (0 if kind == 0x32 else len(stream))
+
+
+@given(st.lists(st.integers(0, 3_000), max_size=30), st.integers(1, 3))
+def test_held_is_what_came_and_was_not_taken(cuts: list[int], most: int) -> None:
+    stream = publish(b"a", bytes(900), 1) + b"\xd0\0" + publish(b"b", bytes(70), 2) * 20
+    frames = Frames(5, LARGEST)
+    came = gone = 0
+    edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
+    for start, stop in itertools.pairwise(edges):
+        frames.feed(stream[start:stop])
+        came += stop - start
+        found = frames.take(most)
+        while True:
+            gone += sum(len(publish(m.topic, m.payload, m.mid)) for m in found)
+            gone += len(frames.rest)
+            frames.rest.clear()
+            assert frames.held == came - gone
+            if len(found) < most:
+                break
+            found = frames.take(most)
+    assert frames.held == 0
+
+
+def test_feeding_before_all_is_taken_loses_nothing() -> None:
+    frames = Frames(5, LARGEST)
+    one = publish(b"a", bytes(1000), 1)
+    frames.feed(one[:500])
+    assert frames.take(1) == []
+    frames.feed(one[500:] + one + one[:9])
+    assert len(frames.take(1)) == 1
+    frames.feed(one[9:])
+    assert len(frames.take(9)) == 2
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,21 @@ async def test_a_message_with_an_id_is_answered_with_what_became_of_it(
     assert box.metric("mqtt_replies_dropped") == box.metric("mqtt_replies_waiting") == 0
 
 
+async def test_readings_on_which_the_program_failed_are_not_called_stored(
+    broker: Mosquitto, intake: CollectingIntake
+) -> None:
+    intake.aside = "the program failed on these readings: KeyError(7)"
+    async with Box(broker.port).running(intake):
+        with sender(broker) as gateway:
+            gateway.send(message(row(), row("nobody"), id=1))
+            found = gateway.told()
+    assert (found["id"], found["stored"]) == (1, 0)
+    assert [(part["reason"], part["count"]) for part in found["refused"]] == [
+        (Reason.UNKNOWN_DEVICE, 3),
+        (Reason.PROGRAM_FAULT, 3),
+    ]
+
+
 @VERSIONS
 @pytest.mark.parametrize("which", ["needed", "all", "none"])
 async def test_who_is_told_is_set(

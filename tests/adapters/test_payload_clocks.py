@@ -106,8 +106,12 @@ class TestUnits:
             (T0 * 1000, (T0, "us")),
             (T0 * 10**6, (T0, "ns")),
             (T0 * 1000 + 999, (T0, "us")),
-            (946_684_800, (946_684_800_000, "s")),
-            (946_684_799, (946_684_799, "")),
+            (T0 // 1000 - 60 * 86_400, (T0 - 60 * DAY, "s")),
+            (T0 // 1000 - 60 * 86_400 - 1, (T0 // 1000 - 60 * 86_400 - 1, "")),
+            ((T0 - 60 * DAY) * 1000 - 1, ((T0 - 60 * DAY) * 1000 - 1, "")),
+            ((T0 - 60 * DAY) * 10**6 - 1, ((T0 - 60 * DAY) * 10**6 - 1, "")),
+            (946_684_800, (946_684_800, "")),
+            (946_684_800_000_000, (946_684_800_000_000, "")),
             (0, (0, "")),
             (-5, (-5, "")),
             (180_000, (180_000, "")),
@@ -119,11 +123,15 @@ class TestUnits:
     def test_numbers(self, written: int, meant: tuple[int, str]) -> None:
         assert in_milliseconds(written, T0) == meant
 
+    def test_nothing_before_2000_is_made_even_where_our_own_clock_is_lost(self) -> None:
+        assert in_milliseconds(946_684_799, 946_684_800_000) == (946_684_799, "")
+        assert in_milliseconds(946_684_800, 946_684_800_000) == (946_684_800_000, "s")
+
     @given(st.integers(-(2**70), 2**70))
     def test_only_what_cannot_be_milliseconds_is_changed(self, written: int) -> None:
         time, unit = in_milliseconds(written, T0)
         if unit:
-            assert 946_684_800_000 <= time <= T0 + DAY
+            assert T0 - 60 * DAY <= time <= T0 + DAY
             assert not 10**11 <= written < 10**14
         else:
             assert time == written
@@ -150,6 +158,16 @@ class TestDecoder:
             now = T0 + minute * MINUTE
             then = time + minute * MINUTE if isinstance(time, int) else time[:14] + f"0{minute}:00"
             decoded = fleet.decoder.decode_many([(topic(), message(row(time=then)), now)])
+            assert [one.reason for one in decoded.refusals] == [Reason.BAD_TIME]
+        assert kinds(fleet.decoder.clocks) == ["lost"]
+
+    @pytest.mark.parametrize("days", [0, 1, 11, 15, 20, 22, 300, 400, 5_000])
+    def test_milliseconds_since_a_start_are_never_stored(self, days: int) -> None:
+        fleet = Fleet()
+        for minute in range(6):
+            told = message(row(time=days * DAY + minute * MINUTE))
+            decoded = fleet.decoder.decode_many([(topic(), told, T0 + minute * MINUTE)])
+            assert len(decoded.batch) == 0
             assert [one.reason for one in decoded.refusals] == [Reason.BAD_TIME]
         assert kinds(fleet.decoder.clocks) == ["lost"]
 

@@ -269,3 +269,33 @@ m,device=main-meter power.active=7 {NS}
 def test_json_samples_are_no_lines() -> None:
     raw = json.dumps({"readings": []}).encode()
     assert refused(decode("line-protocol", raw)) == [(Reason.PAYLOAD, 1)]
+
+
+MANY = 1_000_000
+HOSTILE = {
+    # a lot of what a line may have there; to go back over it again and again takes hours
+    "digits": "m,device=main-meter power.active=" + "9" * MANY + "x",
+    "digits behind the point": "m,device=main-meter power.active=." + "9" * MANY + "x",
+    "digits of an exponent": "m,device=main-meter power.active=1e" + "9" * MANY + "x",
+    "digits of a time": "m,device=main-meter power.active=1 " + "9" * MANY + "x",
+    "backslashes": "m,device=main-meter power.active=" + "\\" * MANY,
+    "a name": "m" * MANY,
+    "a name of backslashes": "\\" * MANY,
+    "a name of a field": "m,device=main-meter " + "f\\=" * (MANY // 3),
+    "blanks": "m,device=main-meter" + " " * MANY,
+    "tags": "m" + ",a=b" * 90_000,
+    "a text without end": 'm,device=main-meter power.active="' + '\\"' * (MANY // 2),
+    "texts without end": 'm,device=main-meter x="' + '\\",x="\n' * 90_000,
+    "lines with a quote": 'm "\n' * (MANY // 12),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nothing_is_read_over_and_over_again(name: str) -> None:
+    good = f"m,device=main-meter power.active=7 {NS}\n"
+    decoded = decode("line-protocol", f"{good}{HOSTILE[name]}\n{good}".encode())
+    (receipt,) = decoded.receipts
+    assert receipt.stored >= 1
+    assert receipt.refused
+    assert Reason.PROGRAM_FAULT not in {part.reason for part in receipt.refused}

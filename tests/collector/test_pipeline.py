@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -132,13 +133,16 @@ def test_a_delivery_that_breaks_the_program_harms_no_other(
         return batch
 
     intake = IntakeLoop(journal, normalise, telemetry)
-    answered: list[float] = []
+    answered: list[tuple[float, bool]] = []
+
+    def synced(delivery: Delivery) -> None:
+        assert delivery.batch is not None
+        answered.append((delivery.batch.value[0], bool(delivery.kept_aside)))
+
     for number in (12.0, 13.0, 14.0):
-        intake.submit(
-            Delivery(
-                one(number), Urgency.PUSH, synced=lambda number=number: answered.append(number)
-            )
-        )
+        delivery = Delivery(one(number), Urgency.PUSH)
+        delivery.synced = partial(synced, delivery)
+        intake.submit(delivery)
     intake.start()
     intake.stop()
     assert values(journal) == [12, 14]
@@ -146,7 +150,7 @@ def test_a_delivery_that_breaks_the_program_harms_no_other(
     assert refusal.reason == "program-fault"
     assert refusal.count == 1
     assert refusal.sample, "the readings themselves are kept"
-    assert answered == [12, 13, 14], "kept aside is kept"
+    assert answered == [(12, False), (13, True), (14, False)], "kept aside is kept, and told"
 
 
 async def test_deliver_waits_for_the_sync(journal: SqliteJournal, telemetry: Telemetry) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import openpyxl
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from openpyxl.workbook import Workbook
 from typer.testing import CliRunner
@@ -24,6 +24,7 @@ from collector.registry_text import parse_registry
 from collector.states import STATES
 from meterwatch.cli import app
 from meterwatch.fleet import profiles_of, registry_texts
+from meterwatch.registry.cells import shown, understood
 from meterwatch.registry.columns import SHEETS, TREATMENT
 from meterwatch.registry.exchange import bare, export_registry, import_registry
 from meterwatch.registry.layout import workbook
@@ -241,6 +242,17 @@ def test_what_goes_out_comes_back_the_same(
     export_registry(other.folder, other.path, overwrite=False)
     import_registry(one.folder, other.path, overwrite=False)
     assert one.registry() == meant
+
+
+@given(st.dictionaries(names, st.floats(0, 1e6), max_size=2))
+@example({"[": 1.0})
+@example({"{x}": 1.0, "y": 2.0})
+@example({"[a = 1]": 1.0})
+def test_a_cell_says_what_it_was_made_of(shares: dict[str, float]) -> None:
+    (column,) = [
+        column for sheet in SHEETS for column in sheet.columns if column.key == "permitted_t"
+    ]
+    assert (understood(column, shown(column.kind, shares)) or {}) == shares
 
 
 def test_the_shipped_example_goes_out_and_comes_back(desk: Desk, tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ title = "t"
 class Desk:
     """An engine, and what it said, in short."""
 
-    def __init__(self, rules: str = RULE) -> None:
+    def __init__(self, rules: str = RULE, pause: int = 10**9) -> None:
         known = registry({device("out", gateway="g"): ["power.active"]})
-        self.fleet = Fleet(known, rules, pause=10**9)
+        self.fleet = Fleet(known, rules, pause=pause)
         self.engine: Engine = self.fleet.engine()
         (self.gateway,) = self.fleet.origins(["gateway:g"])
         self._seq = 0
@@ -54,6 +54,34 @@ class Desk:
 
     def tick(self, minute: int) -> list[str]:
         return self.take(Tick(T0 + minute * MINUTE))
+
+
+YEAR = 365 * 24 * 60
+
+
+@pytest.mark.parametrize("told_by", ["tick", "refusal"])
+def test_refusals_of_a_clock_that_was_ahead_are_not_counted_with_those_of_today(
+    told_by: str,
+) -> None:
+    desk = Desk(pause=MINUTE)
+    desk.tick(YEAR)
+    assert [desk.refused(YEAR), desk.refused(YEAR)] == [[], []]
+    if told_by == "tick":
+        desk.tick(1)
+    assert [desk.refused(1), desk.refused(20), desk.refused(40)] == [[], [], []]
+    assert [desk.refused(41), desk.refused(42)] == [[], ["42 firing"]]
+
+
+@pytest.mark.parametrize("told_by", ["tick", "refusal"])
+def test_an_alert_of_a_clock_that_was_ahead_is_over_when_it_is_quiet(told_by: str) -> None:
+    desk = Desk(pause=MINUTE)
+    desk.tick(YEAR)
+    assert [desk.refused(YEAR) for _ in range(COUNT)] == [[], [], [f"{YEAR} firing"]]
+    if told_by == "refusal":
+        assert desk.refused(0) == []
+    said = [desk.tick(minute) for minute in range(QUIET + 1)]
+    assert said == [[]] * QUIET + [[f"{QUIET} resolved"]]
+    assert desk.engine._refusals.kept()["seen"] == []
 
 
 def test_what_was_closed_is_settled_and_may_begin_again() -> None:

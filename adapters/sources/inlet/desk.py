@@ -199,22 +199,22 @@ class Desk:
             one.body = b""
 
     def _hand_over(self, lot: Sequence[Arrived], decoded: Decoded) -> None:
-        receipts = decoded.receipts
-
         def answered(*, synced: bool) -> None:
             """The intake's thread tells."""
+            receipts, aside = decoded.receipts, delivery.kept_aside
+            if aside:
+                receipts = [receipt.kept_aside(aside) for receipt in receipts]
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._settle, lot, receipts, synced)
 
-        self._intake.submit(
-            Delivery(
-                decoded.batch if len(decoded.batch) else None,
-                Urgency.BACKFILL if decoded.backfill else Urgency.PUSH,
-                decoded.refusals,
-                synced=lambda: answered(synced=True),
-                refused=lambda: answered(synced=False),
-            )
+        delivery = Delivery(
+            decoded.batch if len(decoded.batch) else None,
+            Urgency.BACKFILL if decoded.backfill else Urgency.PUSH,
+            decoded.refusals,
+            synced=lambda: answered(synced=True),
+            refused=lambda: answered(synced=False),
         )
+        self._intake.submit(delivery)
 
     # In the loop.
 

@@ -132,9 +132,11 @@ class Replies:
             and knows(topic)
         ]
 
-    def tell(self, asked: Iterable[Asked], *, stored: bool) -> None:
-        """The journal has synced what came with these; or, not ``stored``, it has no room yet."""
-        for topic, properties, receipt in asked:
+    def tell(self, asked: Iterable[Asked], *, stored: bool, kept_aside: str = "") -> None:
+        """The journal has synced what came with these; or, not ``stored``, it has no room yet.
+        ``kept_aside``: see :class:`collector.ports.Delivery`."""
+        for topic, properties, decoded in asked:
+            receipt = decoded.kept_aside(kept_aside) if kept_aside else decoded
             own = self._topics.get(topic) or self._topic(topic)
             wished = echo = b""
             if properties:

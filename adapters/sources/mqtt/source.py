@@ -185,7 +185,8 @@ class MqttSource:
         for lots in (done, put_off):
             for lot in lots:
                 if lot.asked:
-                    replies.tell(lot.asked, stored=lots is done)
+                    aside = lot.delivery.kept_aside
+                    replies.tell(lot.asked, stored=lots is done, kept_aside=aside)
         replies.taken(session.acknowledged())
         if mids := [mid for lot in done for mid in lot.mids]:
             session.acknowledge(mids, now)

@@ -20,6 +20,7 @@ import numpy as np
 
 SAMPLE_BYTES: Final = 64 << 10
 _PREFIX: Final = 200 << 10  # holds the longest topic (64 KiB), usual properties and a sample
+_LONGEST_HEAD: Final = 5
 _NEED_MORE: Final = -1
 _PUBACK: Final = 0x40
 _PINGRESP: Final = 0xD0
@@ -56,18 +57,39 @@ class Frames:
         self._largest = max(max_message_bytes, _PREFIX)
         self._buffer = b""
         self._at = 0
+        self._more = bytearray()
+        self._need = 0
         self._let_go = 0
         self._cut: Publish | None = None
 
     @property
     def held(self) -> int:
         """Bytes that are no whole message yet."""
-        return len(self._buffer) - self._at
+        return len(self._more) or len(self._buffer) - self._at
 
     def feed(self, data: bytes) -> None:
         """More of the stream. Call when ``take`` has returned fewer than it was asked for."""
-        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
+        if self._more:
+            data = self._gather(data)
+        elif self._at < len(self._buffer):
+            if len(self._buffer) - self._at + len(data) >= self._need:
+                data = self._buffer[self._at :] + data
+                self._need = 0
+            else:
+                self._more += self._buffer[self._at :]
+                data = self._gather(data)
+        self._buffer = data
         self._at = 0
+
+    def _gather(self, data: bytes) -> bytes:
+        """Keep a piece of a packet. It is put together once, when all of it is here: a copy for
+        each segment would cost the square of its length. What ``take`` is to look at."""
+        self._more += data
+        if len(self._more) < self._need:
+            return bytes(self._more[:_LONGEST_HEAD])  # enough to see that it is not all
+        whole = bytes(self._more)
+        self._more, self._need = bytearray(), 0
+        return whole
 
     def take(self, most: int) -> list[Publish]:
         """Up to ``most`` whole messages, in order; fewer only when more bytes are needed.
@@ -104,6 +126,7 @@ class Frames:
                     if length > self._largest:
                         raise BrokenStreamError(f"a packet of kind {kind >> 4} has {length} bytes")
                     if stop > end:
+                        self._need = stop - at
                         return False
                     if kind == _PUBACK and self._answers:
                         self.acknowledged.append(_puback(buffer, body, stop))
@@ -114,11 +137,13 @@ class Frames:
                     continue
                 if length > self._largest:
                     if end - at < _PREFIX:
+                        self._need = _PREFIX
                         return False
                     self._cut = _publish(buffer, kind, body, at + _PREFIX, v5, length, cut=True)
                     self._let_go = stop - at
                     return True
                 if stop > end:
+                    self._need = stop - at
                     return False
                 out.append(_publish(buffer, kind, body, stop, v5, length))
                 at = stop

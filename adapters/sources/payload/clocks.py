@@ -5,10 +5,10 @@ differ by seconds. A difference that stays the same tells a wrong clock, one tha
 backlog being sent; so only steady ones are judged, except of times in the future, which no backlog
 explains. Messages that call themselves late are left out.
 
-Nothing is ever moved here. Numbers that can only be seconds, micro- or nanoseconds are read as such
-(``in_milliseconds``), because there is no other time they could mean; a zone that seems wrong, a
-skew, a clock that fell back to 1970 are told, and it is for people to mend the clock: a correction
-of ours would be wrong, silently and by hours, on the day they do.
+Nothing is ever moved here. Numbers that are no milliseconds of this age, and as seconds, micro- or
+nanoseconds a time close to receipt, are read as such (``in_milliseconds``); a zone that seems
+wrong, a skew, a clock that fell back to 1970 are told, and it is for people to mend the clock: a
+correction of ours would be wrong, silently and by hours, on the day they do.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ _MILLISECONDS_END: Final = 10**14
 _MICROSECONDS_END: Final = 10**17
 """Each is the year 5138, in the unit of its name."""
 _DAY: Final = 86_400_000
+_RECENT: Final = 60 * _DAY
+"""Another unit is believed only of a time not longer before receipt, and no day after it: a clock
+that lost its time counts milliseconds from its start, and after 11 to 21 days these are seconds of
+2000 to today."""
 _MINUTE: Final = 60_000
 _HALF_HOUR: Final = 1_800_000
 
@@ -50,9 +54,13 @@ _WHY: Final = {
 
 
 def in_milliseconds(written: int, received: int) -> tuple[int, str]:
-    """``written`` as UTC milliseconds, and the unit (``s us ns``) that it can only have been in;
-    as it is, and empty, where it is milliseconds or nothing certain. A time before 2000 or more
-    than a day after receipt is never made."""
+    """``written`` as UTC milliseconds, and the unit (``s us ns``) that it was taken to be in; as it
+    is, and empty, where it is milliseconds or no unit makes it a time of the 60 days before receipt
+    or the day after. A time before 2000 is never made.
+
+    What stays uncertain: milliseconds since a start are like seconds of those 60 days for an hour
+    and a half, about the 21st day after the start.
+    """
     if _SECONDS_END <= written < _MILLISECONDS_END:
         return written, ""
     if written < _SECONDS_END:
@@ -61,7 +69,8 @@ def in_milliseconds(written: int, received: int) -> tuple[int, str]:
         time, unit = written // 1000, "us"
     else:
         time, unit = written // 10**6, "ns"
-    return (time, unit) if EARLIEST_MS <= time <= received + _DAY else (written, "")
+    earliest = max(EARLIEST_MS, received - _RECENT)
+    return (time, unit) if earliest <= time <= received + _DAY else (written, "")
 
 
 def remark(unit: str) -> str:

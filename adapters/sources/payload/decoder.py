@@ -416,9 +416,10 @@ def _read_time(row: Row, known: _Known, received: int) -> tuple[int, str, str]:
     time, unit = in_milliseconds(written, received)
     if unit:
         known.clock.saw_unit(received, unit)
-    elif 0 <= time * 1000 < OLDEST:
+    elif 0 <= time < OLDEST:
         known.clock.saw(received, time)
-        return 0, f"time {written} is of 1970: has the gateway's clock lost its time?", ""
+        if time * 1000 <= received:  # or it looks like seconds of the future, which is told below
+            return 0, f"time {written} is of 1970: has the gateway's clock lost its time?", ""
     try:
         return parse_time(time, known.zone), "", unit
     except ValueError as fault:

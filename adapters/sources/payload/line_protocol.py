@@ -42,7 +42,8 @@ _FIELDS: Final = re.compile(r"(?:\\[,= ]|[^ \n])++ +")
 _FIELD: Final = re.compile(r"(?:\\[,= ]|[^,= \n])++=")
 _VALUE: Final = re.compile(r"[^, \r\n]+")
 _TIME: Final = re.compile(r"-?\d{1,19}", re.ASCII)
-_FLOAT: Final = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+# Digits are never given back: where they may be, a long line of them costs its length squared.
+_FLOAT: Final = re.compile(r"[-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+", re.ASCII)
 _INTEGER: Final = re.compile(r"([-+]?\d{1,20})([iu])", re.ASCII)
 _TRUTH: Final = {"t": True, "T": True, "true": True, "True": True, "TRUE": True} | {
     "f": False, "F": False, "false": False, "False": False, "FALSE": False

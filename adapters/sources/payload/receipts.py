@@ -47,6 +47,14 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         """Of a message that was refused whole."""
         return Receipt(0, (RefusedRows(refusal.reason, refusal.detail, refusal.count),))
 
+    def kept_aside(self, why: str) -> Receipt:
+        """Of the same message when the program failed on what it would have stored, which is kept
+        all the same (``Delivery.kept_aside``)."""
+        if not self.stored:
+            return self
+        failed = RefusedRows(Reason.PROGRAM_FAULT, why, self.stored)
+        return Receipt(0, (*self.refused, failed), self.id, self.remarks)
+
 
 BUSY: Final = "busy"
 """In the place of a refusal's reason: nothing is wrong with the message, and nothing of it is kept.

@@ -80,7 +80,7 @@ class OversizeError(UnreadableError):
     """It is more than one message may hold."""
 
 
-_NUMBER: Final = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?\s*", re.ASCII)
+_NUMBER: Final = re.compile(r"\s*+[-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d{1,3})?\s*+", re.ASCII)
 _LONGEST_NUMBER: Final = 64
 
 
