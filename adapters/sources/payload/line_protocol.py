@@ -35,6 +35,8 @@ from collector.model import Reason
 from collector.registry import Device
 
 _HEADS: Final = 10_000
+_LONGEST_HEAD: Final = 512
+"""Of those that are remembered; tags are the sender's to invent."""
 _NAME: Final = re.compile(r"(?:\\[, ]|[^, \n])+")
 _KEY: Final = re.compile(r"(?:\\[,= ]|[^,= \n])+")
 _TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -262,7 +264,7 @@ class LineReader:
         tag = next((tag for tag in self._tags if tag in found.tags), None)
         device = self._names.device(MISSING if tag is None else found.tags[tag])
         head = line.partition(" ")[0]
-        if device and head and "\\" not in head:
+        if device and head and len(head) <= _LONGEST_HEAD and "\\" not in head:
             if len(self._heads) >= _HEADS:
                 self._heads.clear()
             self._heads[head] = device, found.measurement
