@@ -41,8 +41,10 @@ _SHAPES: Final = tuple(
         (r"^keep the readings, and wait$", "请保留读数，稍候"),
         (r"^the disk is nearly full: nothing of this message is stored yet$",
          "磁盘将满：该报文尚未保存"),
-        (r'"id" is neither a text nor a whole number of (\d+) characters at most; it is not '
-         r"repeated", r'"id" 应为文本或整数，最多 \1 个字符；未予回显'),
+        (r'"id" has (\d+) characters, (\d+) are the most', r'"id" 有 \1 个字符，最多 \2 个'),
+        (r'"id" is a number of more than (\d+) digits', r'"id" 超过 \1 位数字'),
+        (r'"id" is (?:[a-z ]+), neither a text nor a whole number', '"id" 应为文本或整数'),
+        (r"; it is not repeated$", "；未予回显"),
         # Who and what (adapters/sources/payload/plan.py, decoder.py).
         (rf"no gateway {_Q} in the registry: add it to its site's file",
          r"台账中没有网关 \1：请写入所属单位的文件"),

@@ -94,13 +94,63 @@ class TestId:
     def test_of_a_message_that_is_damaged_too(self) -> None:
         assert receipt(message(row(values={"power.active": "1"}), id="m")).id == "m"
 
-    @pytest.mark.parametrize("own", ["x" * 65, 10**64, True, 1.5, [], {"a": 1}])
-    def test_what_cannot_be_one_spoils_nothing_else(self, own: Any) -> None:
+    @pytest.mark.parametrize(
+        ("own", "rule"),
+        [
+            ("x" * 65, "65 characters"),
+            (10**64, "63 digits"),
+            (True, "true or false"),
+            (1.5, "fraction"),
+            ([], "list"),
+            ({"a": 1}, "object"),
+        ],
+    )
+    def test_what_cannot_be_one_spoils_nothing_else(self, own: Any, rule: str) -> None:
         one = receipt(message(row(), id=own))
-        assert (one.stored, one.id) == (3, None)
-        ((reason, count, rows),) = told(one)
-        assert (reason, count, rows) == (Reason.PAYLOAD, 0, ())
-        assert '"id"' in one.refused[0].detail
+        assert (one.stored, one.id, one.refused) == (3, None, ())
+        (remark,) = one.remarks
+        assert rule in remark
+        said = refusal(remark, "zh").replace('"id"', "")
+        assert not any("a" <= letter <= "z" for letter in said), said
+
+    @pytest.mark.parametrize("own", ["m-1", "", 0, 7, 2**70])
+    def test_of_a_message_that_is_json_and_of_no_use(self, own: Any) -> None:
+        rests: list[dict[str, Any]] = [{}, {"readings": 7}, {"data": [1]}, {"readings": []}]
+        for rest in rests:
+            one = receipt(json.dumps({"data": "x" * 300, "id": own} | rest).encode())
+            assert (one.stored, one.id, len(one.refused)) == (0, own, 1)
+
+    def test_of_a_message_on_a_wrong_topic(self) -> None:
+        for where in ("other", "meterwatch/v1/gw-print/reading", topic("gw-wrong")):
+            for payload in (message(row(), id="m"), b'{"id":"m","readings":7}', b'{"id":"m",'):
+                (one,) = fleet.decoder.decode_many([(where, payload, T0)]).receipts
+                assert (one.stored, one.id) == (0, "m")
+
+    @pytest.mark.parametrize(
+        ("payload", "own"),
+        [
+            (b'{"id": 4, "readings": [{"values": {"a": NaN}}]}', 4),
+            (b'{"id" :\n"a\\"b\\u4e00" ,}', 'a"b\u4e00'),
+            (b'{"readings": [{"id": 5, "x": {}}], "id": 1e400, "id": -6, }', -6),
+            (b'\xef\xbb\xbf{"id":8,"readings":[],}', 8),
+            (b'{"readings": [{"id": 5}], ', None),
+            (b'{"a": "\\"id\\": 5, ", ', None),
+            (b'{"id": 12', None),
+            (b'{"id": 1.5, ', None),
+            (b'{"id": "' + b"x" * 65 + b'", ', None),
+            (b'{"id": "\xff", ', None),
+            (b"{" + b" " * 200 + b'"id": 5,', None),
+            (b'"' * 5000, None),
+        ],
+    )
+    def test_of_a_message_that_is_no_json(self, payload: bytes, own: Any) -> None:
+        one = receipt(payload)
+        assert (one.stored, one.id) == (0, own)
+        large = Receipt.of_refusal(fleet.decoder.too_large(topic(), payload, 9_999_999, T0))
+        assert large.id == own
+
+    def test_of_a_message_that_holds_too_much(self) -> None:
+        assert receipt(b'{"id":3,"readings":[' + b"{}," * 150_000 + b"{}]}").id == 3
 
 
 class TestAnswer:

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.sources.payload.ids import own_id
 from adapters.sources.payload.shape import (
     Damage,
     Message,
     Read,
     Row,
     UnreadableError,
-    own_id,
+    remark,
     usable,
 )
 from adapters.sources.payload.tables import add_table, of_damaged
@@ -36,7 +37,9 @@ def read(payload: bytes, received: int = 0) -> Read:  # noqa: ARG001 - as every 
         raise UnreadableError(f"this is not JSON: {fault}") from fault
     damages: list[Damage] = []
     if message.id is not None:
-        message.id = own_id(message.id, damages)
+        message.id, wrong = own_id(message.id)
+        if wrong:
+            damages.append(remark(wrong))
     if not message.tables:
         return message, damages, None
     numbers = list(range(len(message.readings)))
@@ -51,12 +54,13 @@ def _salvage(payload: bytes) -> Read:
         whole = _any.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise UnreadableError(f"this is not JSON: {fault}") from fault
+    own, wrong = own_id(whole.get("id")) if isinstance(whole, dict) else (None, "")
     if not isinstance(whole, dict) or not any(
         isinstance(whole.get(key), list) for key in ("readings", "tables")
     ):
-        raise UnreadableError('a message is an object with a list "readings"')
-    damages: list[Damage] = []
-    message = Message(backfill=whole.get("backfill") is True, id=own_id(whole.get("id"), damages))
+        raise UnreadableError('a message is an object with a list "readings"', own, wrong)
+    damages: list[Damage] = [remark(wrong)] if wrong else []
+    message = Message(backfill=whole.get("backfill") is True, id=own)
     if not isinstance(whole.get("backfill", False), bool):
         # A flag that cannot be read says nothing about the readings themselves.
         damages.append(Damage("", '"backfill" is neither true nor false; taken as false', 0))

@@ -12,14 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.sources.payload.ids import Id, id_in
 from collector.model import Reason, Refusal
 
 ROWS: Final = 20
 """Of the rows that were refused for one reason, so many are numbered."""
-LONGEST_ID: Final = 64
-"""Characters of a message's own id."""
-
-Id = str | int | None
 
 
 class RefusedRows(msgspec.Struct, frozen=True, gc=False):
@@ -45,7 +42,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     @staticmethod
     def of_refusal(refusal: Refusal) -> Receipt:
         """Of a message that was refused whole."""
-        return Receipt(0, (RefusedRows(refusal.reason, refusal.detail, refusal.count),))
+        part = RefusedRows(refusal.reason, refusal.detail, refusal.count)
+        return Receipt(0, (part,), id_in(refusal.sample))
 
 
 BUSY: Final = "busy"

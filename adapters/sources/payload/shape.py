@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from adapters.sources.payload.receipts import LONGEST_ID, Id
+from adapters.sources.payload.ids import Id
 from collector.model import Reason
 
 Scalar = float | bool | None
@@ -63,6 +63,15 @@ class Damage(NamedTuple):
     reason: str = Reason.PAYLOAD
 
 
+REMARK: Final = ""
+"""In the place of a damage's reason: nothing is lost by it, and its sender should mend it."""
+
+
+def remark(told: str, device: str = "") -> Damage:
+    """What is to be told of readings that can be used."""
+    return Damage(device, told, 0, WHOLE, REMARK)
+
+
 Read = tuple[Message, list[Damage], list[int] | None]
 """A message, what of it is damaged, and, where rows of it may be missing, the number that each of
 those left had."""
@@ -73,7 +82,12 @@ Reader = Callable[[bytes, int], Read]
 
 
 class UnreadableError(ValueError):
-    """Nothing of this payload can be used; the text says why, for an electrician."""
+    """Nothing of this payload can be used; the text says why, for an electrician. ``own``: its id,
+    where that can be read; ``also``: what else is to be told."""
+
+    def __init__(self, told: str, own: Id = None, also: str = "") -> None:
+        super().__init__(told)
+        self.own, self.also = own, also
 
 
 class OversizeError(UnreadableError):
@@ -97,22 +111,6 @@ def shown(value: Any, most: int = 60) -> str:
             return f"a number of more than {most} digits"
         case _:
             return json.dumps(value)[:most]
-
-
-def own_id(written: Any, damages: list[Damage]) -> Id:
-    """By what a message calls itself; None for what cannot be that."""
-    match written:
-        case None:
-            return None
-        case bool():
-            pass
-        case int() if abs(written) < 10 ** (LONGEST_ID - 1):
-            return written
-        case str() if len(written) <= LONGEST_ID:
-            return written
-    told = f'"id" is neither a text nor a whole number of {LONGEST_ID} characters at most'
-    damages.append(Damage("", f"{told}; it is not repeated", 0))
-    return None
 
 
 def usable(
