@@ -76,6 +76,10 @@ _SHAPES: Final = tuple(
          r"时间 \1 像是微秒或纳秒：请发送毫秒"),
         (r"time (\S+) is of 1970: has the gateway's clock lost its time\?",
          r"时间 \1 属于 1970 年：网关时钟是否已丢失时间？"),
+        # Remarks (adapters/sources/payload/remarks.py).
+        (r"^([\d,]+) readings? (?:is|are) ([\d.,]+ \w+) in the future: (?:it is|they are) kept "
+         r"and not used; set the clock", r"有 \1 个读数的时间超前 \2：只保存、不使用；请校时"),
+        (r" \(is local time written with Z\?\)", "（是否把本地时间写成了 Z？）"),
         # Clocks (adapters/sources/payload/clocks.py).
         (r"its times are seconds where milliseconds are meant", "其时间以秒为单位，应为毫秒"),
         (r"its times are microseconds where milliseconds are meant",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -151,6 +152,36 @@ class TestId:
 
     def test_of_a_message_that_holds_too_much(self) -> None:
         assert receipt(b'{"id":3,"readings":[' + b"{}," * 150_000 + b"{}]}").id == 3
+
+
+HOUR = 3_600_000
+
+
+class TestRemarks:
+    @pytest.mark.parametrize(
+        ("ahead", "told_"),
+        [
+            (60_000, ""),
+            (61_000, "3 readings are 1 min in the future: they are kept and not used; set"),
+            (8 * HOUR - 900, "3 readings are 8 h in the future: they are kept and not used; set"),
+            (90 * 60_000, "3 readings are 1.5 h in the future"),
+            (30 * 24 * HOUR, "3 readings are 30 d in the future"),
+        ],
+    )
+    def test_of_the_future(self, ahead: int, told_: str) -> None:
+        one = receipt(message(row(), row(time=T0 + ahead)))
+        assert (one.stored, one.refused, len(one.remarks)) == (6, (), bool(told_))
+        for remark in one.remarks:
+            assert remark.startswith(told_)
+            assert ("Z?" in remark) == (ahead >= HOUR)
+            said = refusal(remark, "zh")
+            assert not re.search(r"[a-z]{3}", said.replace("min", "")), said
+
+    def test_of_the_future_is_told_as_text_and_late_too(self) -> None:
+        local = row(time="2126-11-22T08:00:00Z", values={"power.active": 1})
+        (remark,) = receipt(message(local, backfill=True)).remarks
+        assert remark.startswith("1 reading is 36,5")
+        assert "it is kept and not used" in remark
 
 
 class TestAnswer:

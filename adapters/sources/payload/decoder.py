@@ -29,10 +29,11 @@ from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.own import read
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
 from adapters.sources.payload.receipts import Receipt
+from adapters.sources.payload.remarks import ahead
 from adapters.sources.payload.shape import OversizeError, Read, Reader, Row, UnreadableError
 from adapters.sources.payload.unpack import MOST_BYTES, MOST_ITEMS, unpack
 from collector.model import Batch, Reason, Refusal, concat
-from collector.normalise import parse_time
+from collector.normalise import AHEAD_MS, parse_time
 from collector.profile import Profile
 from collector.registry import Device, Gateway, Identify, PointTable, Registry
 
@@ -272,6 +273,9 @@ class PayloadDecoder:
             columns.close(known.origin, received, message.backfill or late)
             if not message.backfill:
                 known.clock.saw(received, newest)
+            if newest > received + AHEAD_MS:
+                notes = notes or Notes()
+                notes.remark(ahead(columns.plans[first:], times[first:], received))
         return notes, message.id
 
     def _row(
