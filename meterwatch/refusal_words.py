@@ -80,6 +80,9 @@ _SHAPES: Final = tuple(
         (r"^([\d,]+) readings? (?:is|are) ([\d.,]+ \w+) in the future: (?:it is|they are) kept "
          r"and not used; set the clock", r"有 \1 个读数的时间超前 \2：只保存、不使用；请校时"),
         (r" \(is local time written with Z\?\)", "（是否把本地时间写成了 Z？）"),
+        (r"^units names (.+), which is not among the values$", r"units 中的 \1 不在 values 之内"),
+        (r'^"flags" of a table is not used: send such readings as entries of "readings"$',
+         '表中的 "flags" 不起作用：此类读数请写入 "readings"'),
         # Clocks (adapters/sources/payload/clocks.py).
         (r"its times are seconds where milliseconds are meant", "其时间以秒为单位，应为毫秒"),
         (r"its times are microseconds where milliseconds are meant",

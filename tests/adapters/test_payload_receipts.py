@@ -183,6 +183,41 @@ class TestRemarks:
         assert remark.startswith("1 reading is 36,5")
         assert "it is kept and not used" in remark
 
+    @pytest.mark.parametrize("bad", [{}, {"voltage.l1": "x"}])
+    def test_of_units_of_what_is_not_there(self, bad: dict[str, Any]) -> None:
+        values = {"power.active": 81.2} | bad
+        units = dict.fromkeys(("power", "power.activ"), "W") | dict.fromkeys(bad, "V")
+        for _ in range(2):  # the second time by a plan that is there already
+            one = receipt(message(row(values=values, units=units)))
+            assert (one.stored, len(one.refused)) == (1, len(bad))
+            assert one.remarks == (
+                "units names power, which is not among the values",
+                "units names power.activ, which is not among the values",
+            )
+            assert refusal(one.remarks[0], "zh") == "units 中的 power 不在 values 之内"
+
+    def test_of_a_table_that_holds_what_is_of_no_use(self) -> None:
+        table = {
+            "columns": ["device", "power.active", "voltage.l1"],
+            "time": T0,
+            "rows": [["main-meter", 1], ["main-meter", 2, "x"], ["main-meter", 3, 230]],
+            "units": {"power.active": "W", "voltage.l1": "V"},
+        }
+        whole = receipt(json.dumps({"tables": [table]}).encode())
+        assert (whole.stored, whole.remarks) == (4, ())
+        table |= {"units": {"power": "W"}, "flags": {"power.active": "D"}}
+        one = receipt(json.dumps({"tables": [table]}).encode())
+        assert one.stored == 4
+        assert one.remarks == (
+            '"flags" of a table is not used: send such readings as entries of "readings"',
+            "units names power, which is not among the values",
+        )
+        assert [text for text in one.remarks if refusal(text, "zh") == text] == []
+
+    def test_a_flag_without_a_value_is_none_of_them(self) -> None:
+        one = receipt(message(row(values={"power.active": 1}, flags={"voltage.l1": "D"})))
+        assert (one.stored, one.remarks) == (2, ())
+
 
 class TestAnswer:
     def test_as_json(self) -> None:

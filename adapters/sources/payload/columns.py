@@ -51,6 +51,8 @@ class Plan(msgspec.Struct, gc=False, frozen=True):
     """Reason, detail, number of readings."""
     special: bool = False
     """It has factors or numbers for "no value": the finished columns are looked at again."""
+    remarks: tuple[str, ...] = ()
+    """What its sender should mend although it is stored."""
 
 
 class Columns:

@@ -305,6 +305,10 @@ class PayloadDecoder:
                 notes.add(reason, row.device, detail, count, number)
         if not plan.count:
             return notes
+        if plan.remarks:
+            notes = notes or Notes()
+            for told in plan.remarks:
+                notes.remark(told)
         if fault or not plan.start <= time < plan.end:
             notes = notes or Notes()
             why = (Reason.BAD_TIME, row.device, fault) if fault else _bad_time(row, plan, time)

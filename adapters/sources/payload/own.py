@@ -103,6 +103,10 @@ def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
     values = dict(usable(named, values, number, damages))
     if not values and count:
         return None
+    units = raw.get("units")
+    if isinstance(units, dict) and len(values) < count:  # no word of units of what is refused
+        lost = raw["values"].keys() - values.keys()
+        raw = raw | {"units": {name: unit for name, unit in units.items() if name not in lost}}
     time = raw.get("time")
     if isinstance(time, float) and time.is_integer():  # there are languages that know no other
         raw = raw | {"time": int(time)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -37,6 +37,7 @@ class Table(msgspec.Struct, gc=False):
     time: int | str | None = None
     serial: str | int | None = None
     units: dict[str, str] | None = None
+    flags: Any = None
 
 
 class Message(msgspec.Struct, gc=False):
@@ -96,6 +97,8 @@ class OversizeError(UnreadableError):
 
 _NUMBER: Final = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?\s*", re.ASCII)
 _LONGEST_NUMBER: Final = 64
+_TOLD: Final = 8
+"""So many names of one kind are told of a row: they are the sender's to invent."""
 
 
 def shown(value: Any, most: int = 60) -> str:
@@ -111,6 +114,13 @@ def shown(value: Any, most: int = 60) -> str:
             return f"a number of more than {most} digits"
         case _:
             return json.dumps(value)[:most]
+
+
+def astray(units: Iterable[str], values: Container[str]) -> tuple[str, ...]:
+    """What is to be told of ``units`` that are of none of ``values``: the number that was meant is
+    taken in another unit, without a word."""
+    lost = [name for name in units if name not in values][:_TOLD]
+    return tuple(f"units names {shown(name, 80)}, which is not among the values" for name in lost)
 
 
 def usable(

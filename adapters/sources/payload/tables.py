@@ -9,11 +9,22 @@ row leaves out at the end.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 
-from adapters.sources.payload.shape import Cell, Damage, Row, Scalar, Table, shown, usable
+from adapters.sources.payload.shape import (
+    Cell,
+    Damage,
+    Row,
+    Scalar,
+    Table,
+    astray,
+    remark,
+    shown,
+    usable,
+)
 
 _NUMBERS: Final = {float, bool, type(None)}
 
@@ -47,6 +58,7 @@ def add_table(
         return after
     device_at = columns.index("device") if table.device is None else -1
     time_at = columns.index("time") if table.time is None else -1
+    damages += [remark(told, table.device or "") for told in _unused(table)]
     for at, cells in enumerate(table.rows, number):
         device, time = table.device, table.time
         if not isinstance(cells, list) or len(cells) > len(columns):
@@ -69,7 +81,10 @@ def add_table(
             held = dict(usable(device, values, at, damages))
             if not held:
                 continue
-        readings.append(Row(device, time, held, table.serial, table.units))
+        units = table.units
+        if units:  # a row that ends early needs no word of the units of what it leaves out
+            units = {name: unit for name, unit in units.items() if name in held}
+        readings.append(Row(device, time, held, table.serial, units))
         numbers.append(at)
     return after
 
@@ -84,6 +99,14 @@ def _wrong(table: Table) -> str:
     if len(set(columns)) < len(columns):
         return f"column {shown(max(columns, key=columns.count), 80)} of a table is there twice"
     return ""
+
+
+def _unused(table: Table) -> Iterator[str]:
+    """What stands beside the rows and is of no use."""
+    if table.units:
+        yield from astray(table.units, table.columns)
+    if table.flags:
+        yield '"flags" of a table is not used: send such readings as entries of "readings"'
 
 
 def _device(cell: Any) -> str | None:
