@@ -154,6 +154,48 @@ class TestId:
         assert receipt(b'{"id":3,"readings":[' + b"{}," * 150_000 + b"{}]}").id == 3
 
 
+@pytest.mark.parametrize(
+    ("entry", "told_"),
+    [
+        ({"time": 1795795143.25}, "time 1795795143.25: send whole milliseconds, 1795795143250"),
+        ({"time": T0 + 0.25}, f"time {T0}.25: send whole milliseconds, {T0}"),
+        ({"time": None}, 'an entry has no "time"'),
+        ({"device": 1}, "device 1: its id is a text"),
+        ({"units": "W"}, 'units is an object, as {"power.active": "W"}'),
+        ({"units": {"x": 1}}, 'units of x is 1: send a text, as {"power.active": "W"}'),
+    ],
+)
+def test_an_entry_that_is_wrong_is_told_what_to_send(entry: dict[str, Any], told_: str) -> None:
+    whole = {"device": "main-meter", "time": T0, "values": {"power.active": 1}} | entry
+    (part,) = receipt(json.dumps({"readings": [whole]}).encode()).refused
+    assert (part.detail, part.rows) == (told_, (0,))
+
+
+@pytest.mark.parametrize(
+    ("payload", "told_"),
+    [
+        (b"", "the message is empty"),
+        (b'{"readings": [{"values": {"a": NaN}}]}', "NaN is not JSON: send null"),
+        (b'{"readings": [{"values": {"a": -Infinity}}]}', "-Infinity is not JSON: send null"),
+        (b'{"readings": [{"values": {"a": nan}}]}', "nan is not JSON: send null"),
+        (
+            b'{"readings": [{"device": "\xd6\xd0", "values": {}}]}',
+            "the message is not UTF-8 (byte 26): is it GBK?",
+        ),
+        (b'{"inf":x}', "this is not JSON: JSON is malformed"),
+        (b'["nan",x]', "this is not JSON: JSON is malformed"),
+    ],
+)
+def test_what_is_no_json_is_told_what_to_send(payload: bytes, told_: str) -> None:
+    (part,) = receipt(payload).refused
+    assert part.detail.startswith(told_)
+
+
+def test_the_time_of_a_table_may_be_written_with_a_point() -> None:
+    table = {"columns": ["power.active"], "device": "main-meter", "time": float(T0), "rows": [[1]]}
+    assert receipt(json.dumps({"tables": [table]}).encode()).stored == 1
+
+
 HOUR = 3_600_000
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.sources.payload.faults import no_json, no_row
 from adapters.sources.payload.ids import own_id
 from adapters.sources.payload.shape import (
     Damage,
@@ -20,6 +21,7 @@ from adapters.sources.payload.shape import (
     UnreadableError,
     remark,
     usable,
+    with_whole_time,
 )
 from adapters.sources.payload.tables import add_table, of_damaged
 
@@ -34,7 +36,7 @@ def read(payload: bytes, received: int = 0) -> Read:  # noqa: ARG001 - as every 
     except msgspec.ValidationError:
         return _salvage(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise UnreadableError(f"this is not JSON: {fault}") from fault
+        raise UnreadableError(no_json(payload, fault)) from fault
     damages: list[Damage] = []
     if message.id is not None:
         message.id, wrong = own_id(message.id)
@@ -53,7 +55,7 @@ def _salvage(payload: bytes) -> Read:
     try:
         whole = _any.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise UnreadableError(f"this is not JSON: {fault}") from fault
+        raise UnreadableError(no_json(payload, fault)) from fault
     own, wrong = own_id(whole.get("id")) if isinstance(whole, dict) else (None, "")
     if not isinstance(whole, dict) or not any(
         isinstance(whole.get(key), list) for key in ("readings", "tables")
@@ -107,12 +109,10 @@ def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
     if isinstance(units, dict) and len(values) < count:  # no word of units of what is refused
         lost = raw["values"].keys() - values.keys()
         raw = raw | {"units": {name: unit for name, unit in units.items() if name not in lost}}
-    time = raw.get("time")
-    if isinstance(time, float) and time.is_integer():  # there are languages that know no other
-        raw = raw | {"time": int(time)}
+    raw = with_whole_time(raw)
     try:
         return msgspec.convert(raw | {"values": values}, Row)
     except msgspec.ValidationError as fault:
-        told = str(fault).replace("`$", "`reading")
+        told = no_row(raw) or str(fault).replace("`$", "`reading")
         damages.append(Damage(named, told, count, number))
         return None

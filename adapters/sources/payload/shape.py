@@ -129,12 +129,21 @@ def usable(
     """Of ``values`` what can be one: a number, true, false or null."""
     for quantity, value in values.items():
         number_ = _number(value)
-        if number_ is None and value is not None:
+        if number_ is None and isinstance(value, int):
+            told = f"{shown(quantity, 80)} = {shown(value)}: a number beyond float64"
+            damages.append(Damage(device, told, 1, number, Reason.BAD_VALUE))
+        elif number_ is None and value is not None:
             text = f'"{shown(value)}"' if isinstance(value, str) else shown(value)
             told = f"{shown(quantity, 80)} = {text}: a value is a number, true, false or null"
             damages.append(Damage(device, told, 1, number, Reason.BAD_VALUE))
         else:
             yield quantity, number_
+
+
+def with_whole_time(raw: dict[str, Any]) -> dict[str, Any]:
+    """``raw`` with a whole number for a time that is one: some languages know no other."""
+    time = raw.get("time")
+    return raw | {"time": int(time)} if isinstance(time, float) and time.is_integer() else raw
 
 
 def number_of(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.sources.payload.faults import no_row
 from adapters.sources.payload.shape import (
     Cell,
     Damage,
@@ -24,6 +25,7 @@ from adapters.sources.payload.shape import (
     remark,
     shown,
     usable,
+    with_whole_time,
 )
 
 _NUMBERS: Final = {float, bool, type(None)}
@@ -35,10 +37,15 @@ def of_damaged(raw: Any, number: int, damages: list[Damage]) -> Table | None:
     if not isinstance(raw, dict) or not isinstance(raw.get("rows"), list):
         damages.append(Damage("", 'an entry of tables has no list "rows"', 1, number))
         return None
+    raw = with_whole_time(raw)
+    if not isinstance(raw.get("columns"), list):
+        told = 'an entry of tables has no list "columns"'
+        damages.append(Damage("", told, len(raw["rows"]), number))
+        return None
     try:
         table = msgspec.convert(raw | {"rows": []}, Table)
     except msgspec.ValidationError as fault:
-        told = str(fault).replace("`$", "`table")
+        told = no_row(raw, of_table=True) or str(fault).replace("`$", "`table")
         damages.append(Damage("", told, len(raw["rows"]), number))
         return None
     table.rows = raw["rows"]
