@@ -19,6 +19,7 @@ _SHAPES: Final = tuple(
     (re.compile(shape), told)
     for shape, told in (
         # What a sender can do (adapters/sources/payload/receipts.py).
+        (r"^publish to (meterwatch/v1/GATEWAY/readings)$", r"请发布到 \1"),
         (r"^send the form that (\S+) shows$", r"请按 \1 所示格式发送"),
         (r"^enter the gateway in its site's file, or correct its name here$",
          "请在所属单位的文件中登记该网关，或在此更正名称"),

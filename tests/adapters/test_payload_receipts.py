@@ -127,6 +127,13 @@ class TestId:
                 (one,) = fleet.decoder.decode_many([(where, payload, T0)]).receipts
                 assert (one.stored, one.id) == (0, "m")
 
+    def test_who_sends_on_a_wrong_topic_is_told_the_right_one(self) -> None:
+        (one,) = fleet.decoder.decode_many([("other", message(row()), T0)]).receipts
+        (part,) = json.loads(answer(one))["refused"]
+        assert part["todo"] == "publish to meterwatch/v1/GATEWAY/readings"
+        (part,) = json.loads(answer(one, lambda text: refusal(text, "zh")))["refused"]
+        assert part["todo"] == "请发布到 meterwatch/v1/GATEWAY/readings"
+
     @pytest.mark.parametrize(
         ("payload", "own"),
         [

@@ -28,7 +28,7 @@ from adapters.sources.payload.line_protocol import LineReader
 from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.own import read
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
-from adapters.sources.payload.receipts import Receipt
+from adapters.sources.payload.receipts import TOPIC, Receipt
 from adapters.sources.payload.remarks import ahead
 from adapters.sources.payload.shape import OversizeError, Read, Reader, Row, UnreadableError
 from adapters.sources.payload.unpack import MOST_BYTES, MOST_ITEMS, unpack
@@ -349,7 +349,9 @@ class PayloadDecoder:
             own, count = _id_of(fault, payload), 1
         if not gateway:
             told = f"topic {topic!r:.120} is not meterwatch/v1/GATEWAY/readings"
-            return Notes.of(Reason.PAYLOAD, told, 1), own
+            notes = Notes.of(Reason.PAYLOAD, told, 1)
+            notes.todo = TOPIC
+            return notes, own
         told = f"no gateway {gateway!r:.80} in the registry: add it to its site's file"
         return Notes.of(Reason.UNKNOWN_GATEWAY, told, max(count, 1)), own
 

@@ -22,12 +22,13 @@ ROWS: Final = 20
 class RefusedRows(msgspec.Struct, frozen=True, gc=False):
     """Readings of one message refused for one reason (of one device). ``count``: how many.
     ``rows``: numbers of the rows they stood in, from 0, the first ``ROWS`` of them; empty where it
-    is the message as a whole."""
+    is the message as a whole. ``todo``: where it is not what ``TODO`` says of the reason."""
 
     reason: str
     detail: str
     count: int
     rows: tuple[int, ...] = ()
+    todo: str = ""
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +69,10 @@ TODO: Final[Mapping[str, str]] = {
 """What a sender can do, by reason."""
 
 
+TOPIC: Final = "publish to meterwatch/v1/GATEWAY/readings"
+"""What the sender of a message on another topic can do."""
+
+
 def busy(receipt: Receipt) -> Receipt:
     """What the sender of a message is told as long as the disk is too full for it."""
     count = receipt.stored + sum(part.count for part in receipt.refused)
@@ -88,7 +93,7 @@ def answer(receipt: Receipt, words: Callable[[str], str] | None = None) -> bytes
             "count": part.count,
             "reason": part.reason,
             "detail": told(part.detail),
-            "todo": told(TODO[part.reason]) if part.reason in TODO else None,
+            "todo": told(todo) if (todo := part.todo or TODO.get(part.reason)) else None,
         }
         for part in receipt.refused
     ]
