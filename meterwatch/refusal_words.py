@@ -19,6 +19,7 @@ _SHAPES: Final = tuple(
     (re.compile(shape), told)
     for shape, told in (
         # What a sender can do (adapters/sources/payload/receipts.py).
+        (r"^publish to (meterwatch/v1/GATEWAY/readings)$", r"请发布到 \1"),
         (r"^send the form that (\S+) shows$", r"请按 \1 所示格式发送"),
         (r"^enter the gateway in its site's file, or correct its name here$",
          "请在所属单位的文件中登记该网关，或在此更正名称"),
@@ -41,8 +42,10 @@ _SHAPES: Final = tuple(
         (r"^keep the readings, and wait$", "请保留读数，稍候"),
         (r"^the disk is nearly full: nothing of this message is stored yet$",
          "磁盘将满：该报文尚未保存"),
-        (r'"id" is neither a text nor a whole number of (\d+) characters at most; it is not '
-         r"repeated", r'"id" 应为文本或整数，最多 \1 个字符；未予回显'),
+        (r'"id" has (\d+) characters, (\d+) are the most', r'"id" 有 \1 个字符，最多 \2 个'),
+        (r'"id" is a number of more than (\d+) digits', r'"id" 超过 \1 位数字'),
+        (r'"id" is (?:[a-z ]+), neither a text nor a whole number', '"id" 应为文本或整数'),
+        (r"; it is not repeated$", "；未予回显"),
         # Who and what (adapters/sources/payload/plan.py, decoder.py).
         (rf"no gateway {_Q} in the registry: add it to its site's file",
          r"台账中没有网关 \1：请写入所属单位的文件"),
@@ -74,6 +77,13 @@ _SHAPES: Final = tuple(
          r"时间 \1 像是微秒或纳秒：请发送毫秒"),
         (r"time (\S+) is of 1970: has the gateway's clock lost its time\?",
          r"时间 \1 属于 1970 年：网关时钟是否已丢失时间？"),
+        # Remarks (adapters/sources/payload/remarks.py).
+        (r"^([\d,]+) readings? (?:is|are) ([\d.,]+ \w+) in the future: (?:it is|they are) kept "
+         r"and not used; set the clock", r"有 \1 个读数的时间超前 \2：只保存、不使用；请校时"),
+        (r" \(is local time written with Z\?\)", "（是否把本地时间写成了 Z？）"),
+        (r"^units names (.+), which is not among the values$", r"units 中的 \1 不在 values 之内"),
+        (r'^"flags" of a table is not used: send such readings as entries of "readings"$',
+         '表中的 "flags" 不起作用：此类读数请写入 "readings"'),
         # Clocks (adapters/sources/payload/clocks.py).
         (r"its times are seconds where milliseconds are meant", "其时间以秒为单位，应为毫秒"),
         (r"its times are microseconds where milliseconds are meant",
@@ -104,6 +114,23 @@ _SHAPES: Final = tuple(
         (r"(\S+) measured at (\S+), after its service ended by the registry",
          r"\1 的测量时间 \2 晚于台账中的停用日期"),
         # Payloads and values (adapters/sources/payload/shape.py, columns.py, decoder.py).
+        # What is no JSON, and entries (adapters/sources/payload/faults.py).
+        (r"^the message is empty$", "报文为空"),
+        (r"^the message is not UTF-8 \(byte (\d+)\): is it GBK\?$",
+         r"报文不是 UTF-8（第 \1 字节）：是否为 GBK？"),
+        (r"^(\S+) is not JSON: send null$", r"\1 不是 JSON：请发送 null"),
+        (r"a comma without anything behind it \(byte (\d+)\)", r"逗号之后没有内容（第 \1 字节）"),
+        (r"(?<=JSON: )a number beyond float64", "数值超出 float64"),
+        (r"it is nested too deeply", "嵌套过深"),
+        (r"device (?:a list|an object): its id is a text", "表计编号应为文本"),
+        (r"device (.{1,60}?): its id is a text", r"表计 \1：其编号应为文本"),
+        (r"time (\S+): send whole milliseconds, (\d+|a number of more than \d+ digits)",
+         r"时间 \1：请发送整数毫秒 \2"),
+        (r"serial (.{1,60}?) is neither a whole number nor a text",
+         r"表号 \1 既不是整数也不是文本"),
+        (r"(units|flags) is an object, as (\{[^}]*\})", r"\1 应为对象，如 \2"),
+        (r"(units|flags) of (.{1,80}?) is (.{1,60}?): send a text, as (\{[^}]*\})",
+         r"\2 的 \1 为 \3：请发送文本，如 \4"),
         (r"this is not JSON: ", "报文不是 JSON："),
         (r'a message is an object with a list "readings"', '报文应是含有列表 "readings" 的对象'),
         (r"the message holds no readings", "报文中没有读数"),
@@ -113,7 +140,7 @@ _SHAPES: Final = tuple(
         (rf"{_KEY} brings none of (\d+) further quantities", r"\1 也没有其余 \2 项指标"),
         (r'"(\w+)" is no list', r'"\1" 不是列表'),
         # The compact form (adapters/sources/payload/tables.py).
-        (r'an entry of tables has no list "rows"', 'tables 中有一项缺少列表 "rows"'),
+        (r'an entry of tables has no list "(\w+)"', r'tables 中有一项缺少列表 "\1"'),
         (r'"(\w+)" of a table is given twice', r'表中 "\1" 出现两次'),
         (r'"(\w+)" of a table is neither a column nor beside the rows',
          r'表中没有 "\1"：既不是列，也不在行之外'),
@@ -165,6 +192,7 @@ _SHAPES: Final = tuple(
          r"报文解压后达到原大小的 \1 倍"),
         (r'"backfill" is neither true nor false; taken as false',
          '"backfill" 既不是 true 也不是 false，按 false 处理'),
+        (r"(?<= = )a number of more than (\d+) digits", r"超过 \1 位的数字"),
         (r": a value is a number, true, false or null", "：数值应为数字、true、false 或 null"),
         (r"Object missing required field `(\w+)`", r"缺少字段 `\1`"),
         (rf"topic {_Q} is not meterwatch/v1/GATEWAY/readings",

@@ -13,7 +13,7 @@ import pytest
 from adapters.sources.mqtt import TOPIC, replies, trust
 from adapters.sources.mqtt.broker_limits import of_config
 from adapters.sources.payload import answer, busy
-from adapters.sources.payload.receipts import LONGEST_ID
+from adapters.sources.payload.ids import LONGEST_ID
 from collector.model import LETTERS, Quality, Reason
 from collector.settings import MqttSource, parse_settings
 from tests.adapters.pushed import T0, Fleet, message, row, topic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -94,13 +95,177 @@ class TestId:
     def test_of_a_message_that_is_damaged_too(self) -> None:
         assert receipt(message(row(values={"power.active": "1"}), id="m")).id == "m"
 
-    @pytest.mark.parametrize("own", ["x" * 65, 10**64, True, 1.5, [], {"a": 1}])
-    def test_what_cannot_be_one_spoils_nothing_else(self, own: Any) -> None:
+    @pytest.mark.parametrize(
+        ("own", "rule"),
+        [
+            ("x" * 65, "65 characters"),
+            (10**64, "63 digits"),
+            (True, "true or false"),
+            (1.5, "fraction"),
+            ([], "list"),
+            ({"a": 1}, "object"),
+        ],
+    )
+    def test_what_cannot_be_one_spoils_nothing_else(self, own: Any, rule: str) -> None:
         one = receipt(message(row(), id=own))
-        assert (one.stored, one.id) == (3, None)
-        ((reason, count, rows),) = told(one)
-        assert (reason, count, rows) == (Reason.PAYLOAD, 0, ())
-        assert '"id"' in one.refused[0].detail
+        assert (one.stored, one.id, one.refused) == (3, None, ())
+        (remark,) = one.remarks
+        assert rule in remark
+        said = refusal(remark, "zh").replace('"id"', "")
+        assert not any("a" <= letter <= "z" for letter in said), said
+
+    @pytest.mark.parametrize("own", ["m-1", "", 0, 7, 2**70])
+    def test_of_a_message_that_is_json_and_of_no_use(self, own: Any) -> None:
+        rests: list[dict[str, Any]] = [{}, {"readings": 7}, {"data": [1]}, {"readings": []}]
+        for rest in rests:
+            one = receipt(json.dumps({"data": "x" * 300, "id": own} | rest).encode())
+            assert (one.stored, one.id, len(one.refused)) == (0, own, 1)
+
+    def test_of_a_message_on_a_wrong_topic(self) -> None:
+        for where in ("other", "meterwatch/v1/gw-print/reading", topic("gw-wrong")):
+            for payload in (message(row(), id="m"), b'{"id":"m","readings":7}', b'{"id":"m",'):
+                (one,) = fleet.decoder.decode_many([(where, payload, T0)]).receipts
+                assert (one.stored, one.id) == (0, "m")
+
+    def test_who_sends_on_a_wrong_topic_is_told_the_right_one(self) -> None:
+        (one,) = fleet.decoder.decode_many([("other", message(row()), T0)]).receipts
+        (part,) = json.loads(answer(one))["refused"]
+        assert part["todo"] == "publish to meterwatch/v1/GATEWAY/readings"
+        (part,) = json.loads(answer(one, lambda text: refusal(text, "zh")))["refused"]
+        assert part["todo"] == "请发布到 meterwatch/v1/GATEWAY/readings"
+
+    @pytest.mark.parametrize(
+        ("payload", "own"),
+        [
+            (b'{"id": 4, "readings": [{"values": {"a": NaN}}]}', 4),
+            (b'{"id" :\n"a\\"b\\u4e00" ,}', 'a"b\u4e00'),
+            (b'{"readings": [{"id": 5, "x": {}}], "id": 1e400, "id": -6, }', -6),
+            (b'\xef\xbb\xbf{"id":8,"readings":[],}', 8),
+            (b'{"readings": [{"id": 5}], ', None),
+            (b'{"a": "\\"id\\": 5, ", ', None),
+            (b'{"id": 12', None),
+            (b'{"id": 1.5, ', None),
+            (b'{"id": "' + b"x" * 65 + b'", ', None),
+            (b'{"id": "\xff", ', None),
+            (b"{" + b" " * 200 + b'"id": 5,', None),
+            (b'"' * 5000, None),
+        ],
+    )
+    def test_of_a_message_that_is_no_json(self, payload: bytes, own: Any) -> None:
+        one = receipt(payload)
+        assert (one.stored, one.id) == (0, own)
+        large = Receipt.of_refusal(fleet.decoder.too_large(topic(), payload, 9_999_999, T0))
+        assert large.id == own
+
+    def test_of_a_message_that_holds_too_much(self) -> None:
+        assert receipt(b'{"id":3,"readings":[' + b"{}," * 150_000 + b"{}]}").id == 3
+
+
+@pytest.mark.parametrize(
+    ("entry", "told_"),
+    [
+        ({"time": 1795795143.25}, "time 1795795143.25: send whole milliseconds, 1795795143250"),
+        ({"time": T0 + 0.25}, f"time {T0}.25: send whole milliseconds, {T0}"),
+        ({"time": None}, 'an entry has no "time"'),
+        ({"device": 1}, "device 1: its id is a text"),
+        ({"units": "W"}, 'units is an object, as {"power.active": "W"}'),
+        ({"units": {"x": 1}}, 'units of x is 1: send a text, as {"power.active": "W"}'),
+    ],
+)
+def test_an_entry_that_is_wrong_is_told_what_to_send(entry: dict[str, Any], told_: str) -> None:
+    whole = {"device": "main-meter", "time": T0, "values": {"power.active": 1}} | entry
+    (part,) = receipt(json.dumps({"readings": [whole]}).encode()).refused
+    assert (part.detail, part.rows) == (told_, (0,))
+
+
+@pytest.mark.parametrize(
+    ("payload", "told_"),
+    [
+        (b"", "the message is empty"),
+        (b'{"readings": [{"values": {"a": NaN}}]}', "NaN is not JSON: send null"),
+        (b'{"readings": [{"values": {"a": -Infinity}}]}', "-Infinity is not JSON: send null"),
+        (b'{"readings": [{"values": {"a": nan}}]}', "nan is not JSON: send null"),
+        (
+            b'{"readings": [{"device": "\xd6\xd0", "values": {}}]}',
+            "the message is not UTF-8 (byte 26): is it GBK?",
+        ),
+        (b'{"inf":x}', "this is not JSON: JSON is malformed"),
+        (b'["nan",x]', "this is not JSON: JSON is malformed"),
+    ],
+)
+def test_what_is_no_json_is_told_what_to_send(payload: bytes, told_: str) -> None:
+    (part,) = receipt(payload).refused
+    assert part.detail.startswith(told_)
+
+
+def test_the_time_of_a_table_may_be_written_with_a_point() -> None:
+    table = {"columns": ["power.active"], "device": "main-meter", "time": float(T0), "rows": [[1]]}
+    assert receipt(json.dumps({"tables": [table]}).encode()).stored == 1
+
+
+HOUR = 3_600_000
+
+
+class TestRemarks:
+    @pytest.mark.parametrize(
+        ("ahead", "told_"),
+        [
+            (60_000, ""),
+            (61_000, "3 readings are 1 min in the future: they are kept and not used; set"),
+            (8 * HOUR - 900, "3 readings are 8 h in the future: they are kept and not used; set"),
+            (90 * 60_000, "3 readings are 1.5 h in the future"),
+            (30 * 24 * HOUR, "3 readings are 30 d in the future"),
+        ],
+    )
+    def test_of_the_future(self, ahead: int, told_: str) -> None:
+        one = receipt(message(row(), row(time=T0 + ahead)))
+        assert (one.stored, one.refused, len(one.remarks)) == (6, (), bool(told_))
+        for remark in one.remarks:
+            assert remark.startswith(told_)
+            assert ("Z?" in remark) == (ahead >= HOUR)
+            said = refusal(remark, "zh")
+            assert not re.search(r"[a-z]{3}", said.replace("min", "")), said
+
+    def test_of_the_future_is_told_as_text_and_late_too(self) -> None:
+        local = row(time="2126-11-22T08:00:00Z", values={"power.active": 1})
+        (remark,) = receipt(message(local, backfill=True)).remarks
+        assert remark.startswith("1 reading is 36,5")
+        assert "it is kept and not used" in remark
+
+    @pytest.mark.parametrize("bad", [{}, {"voltage.l1": "x"}])
+    def test_of_units_of_what_is_not_there(self, bad: dict[str, Any]) -> None:
+        values = {"power.active": 81.2} | bad
+        units = dict.fromkeys(("power", "power.activ"), "W") | dict.fromkeys(bad, "V")
+        for _ in range(2):  # the second time by a plan that is there already
+            one = receipt(message(row(values=values, units=units)))
+            assert (one.stored, len(one.refused)) == (1, len(bad))
+            assert one.remarks == (
+                "units names power, which is not among the values",
+                "units names power.activ, which is not among the values",
+            )
+            assert refusal(one.remarks[0], "zh") == "units 中的 power 不在 values 之内"
+
+    def test_of_a_table_that_holds_what_is_of_no_use(self) -> None:
+        table = {
+            "columns": ["device", "power.active", "voltage.l1"],
+            "time": T0,
+            "rows": [["main-meter", 1], ["main-meter", 2, "x"], ["main-meter", 3, 230]],
+            "units": {"power.active": "W", "voltage.l1": "V"},
+        }
+        whole = receipt(json.dumps({"tables": [table]}).encode())
+        assert (whole.stored, whole.remarks) == (4, ())
+        table |= {"units": {"power": "W"}, "flags": {"power.active": "D"}}
+        one = receipt(json.dumps({"tables": [table]}).encode())
+        assert one.stored == 4
+        assert one.remarks == (
+            '"flags" of a table is not used: send such readings as entries of "readings"',
+            "units names power, which is not among the values",
+        )
+        assert [text for text in one.remarks if refusal(text, "zh") == text] == []
+
+    def test_a_flag_without_a_value_is_none_of_them(self) -> None:
+        one = receipt(message(row(values={"power.active": 1}, flags={"voltage.l1": "D"})))
+        assert (one.stored, one.remarks) == (2, ())
 
 
 class TestAnswer:

@@ -22,6 +22,7 @@ def refusals(payload: bytes, gateway: str = "gw-print", form: str = "") -> list[
     return fleet.decoder.decode_many([(topic(gateway), payload, T0 + 1000)], form).refusals
 
 
+ODD: tuple[object, ...] = (1.5, True, [], {})
 POWER = {"power.active": 1.0}
 REFUSED: dict[str, tuple[str, list[Refusal]]] = {
     "gateway": (Reason.UNKNOWN_GATEWAY, refusals(message(row()), "gw-nowhere")),
@@ -111,6 +112,42 @@ REFUSED: dict[str, tuple[str, list[Refusal]]] = {
             ("line-protocol", b"\n" * 100_000, Reason.TOO_LARGE),
         ]
     },
+    **{
+        f"no JSON, foreseen {raw!r:.40}": (Reason.PAYLOAD, refusals(raw))
+        for raw in (
+            *(
+                b"",
+                b" \n",
+                b'{"id":1,"a":NaN}',
+                b'{"a":-Infinity}',
+                b'{"a":nan}',
+                b"[1,]",
+                b'{"a":1,}',
+            ),
+            *(b'{"a":"\xd6\xd0', b'{"a":1', b"[" * 5000),
+            b'{"readings":[{"device":"main-meter","time":1,"values":{"power.active":1e400}}]}',
+        )
+    },
+    **{
+        f"entry {entry}": (Reason.PAYLOAD, refusals(json.dumps({"readings": [entry]}).encode()))
+        for entry in (
+            {"device": "m", "values": POWER},
+            {"time": T0, "values": POWER},
+            *({"device": one, "time": T0, "values": POWER} for one in ODD),
+            *({"device": "m", "time": one, "values": POWER} for one in ODD),
+            *(
+                {"device": "m", "time": T0, "values": POWER} | more
+                for more in (
+                    {"serial": 1.5},
+                    {"units": "W"},
+                    {"flags": ["D"]},
+                    {"units": {"power.active": 1}},
+                    {"flags": {"power.active": None}},
+                )
+            ),
+        )
+    },
+    "number": (Reason.BAD_VALUE, refusals(message(row(values={"power.active": 10**400})))),
     "no object of values": (Reason.PAYLOAD, refusals(b'{"readings": [{}]}')),
     "too large": (Reason.TOO_LARGE, [fleet.decoder.too_large(topic("gw-print"), b"", 9_999, T0)]),
 }

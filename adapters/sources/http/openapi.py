@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from adapters.sources.http.settings import HttpSettings
-from adapters.sources.payload.receipts import LONGEST_ID
+from adapters.sources.payload.ids import LONGEST_ID
 
 _OLDEST: Final = 946_684_800_000
 _NEWEST: Final = 253_402_300_799_999

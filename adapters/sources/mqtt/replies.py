@@ -127,6 +127,7 @@ class Replies:
                 everything
                 or receipt.refused
                 or receipt.id is not None
+                or receipt.remarks
                 or (packet.properties and _asks(packet.properties))
             )
             and knows(topic)

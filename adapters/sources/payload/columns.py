@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from adapters.sources.payload.receipts import ROWS, RefusedRows
-from adapters.sources.payload.shape import WHOLE, Damage, Scalar
+from adapters.sources.payload.shape import REMARK, WHOLE, Damage, Scalar
 from collector.model import (
     LETTERS,
     VALID_BELOW,
@@ -26,6 +26,8 @@ SAMPLE_BYTES: Final = 64 << 10
 """Of a refused payload so much is kept."""
 _NAMED: Final = 8
 """So many refusals of one message name their device; the rest are told as a number."""
+_REMARKS: Final = 8
+"""So many remarks are told of one message."""
 _DETAIL: Final = 400
 """Characters of one detail: names in it are the sender's to invent."""
 _FURTHER: Final = "the same for further devices of this message"
@@ -49,6 +51,8 @@ class Plan(msgspec.Struct, gc=False, frozen=True):
     """Reason, detail, number of readings."""
     special: bool = False
     """It has factors or numbers for "no value": the finished columns are looked at again."""
+    remarks: tuple[str, ...] = ()
+    """What its sender should mend although it is stored."""
 
 
 class Columns:
@@ -166,6 +170,8 @@ class Notes:
         self._found: dict[tuple[str, str], _Note] = {}
         self._unnamed: dict[str, _Note] = {}
         self._reasons: set[str] = set()
+        self.todo = ""
+        """What the sender can do, where the reason alone does not say it."""
         self.remarks: set[str] = set()
         """What is to be told of readings that are stored."""
 
@@ -184,6 +190,11 @@ class Notes:
                 note = self._unnamed[reason] = _Note(_FURTHER)
         note.add(count, row)
 
+    def remark(self, told: str) -> None:
+        """Something is to be told of readings that are stored; of many such things the first."""
+        if len(self.remarks) < _REMARKS:
+            self.remarks.add(_printable(told[:_DETAIL]))
+
     @staticmethod
     def of(reason: str, detail: str, count: int) -> Notes:
         """Notes with one refusal of a whole message."""
@@ -192,13 +203,16 @@ class Notes:
         return notes
 
     @staticmethod
-    def of_damages(damages: Sequence[Damage]) -> Notes:
-        """Notes of a message that is damaged in these parts, or empty (no damages)."""
-        if not damages:
-            return Notes.of(Reason.PAYLOAD, "the message holds no readings", 0)
+    def of_damages(damages: Sequence[Damage], rows: int) -> Notes:
+        """Notes of a message that is damaged in these parts, and of which so many rows are left."""
         notes = Notes()
         for part in damages:
-            notes.add(part.reason, part.device, part.detail, part.readings, part.row)
+            if part.reason == REMARK:
+                notes.remark(part.detail)
+            else:
+                notes.add(part.reason, part.device, part.detail, part.readings, part.row)
+        if not rows and not notes._found:
+            notes.add(Reason.PAYLOAD, "", "the message holds no readings", 0)
         return notes
 
     def _all(self) -> Iterator[tuple[str, _Note]]:
@@ -209,7 +223,7 @@ class Notes:
     def refused(self) -> tuple[RefusedRows, ...]:
         """For the sender's receipt."""
         return tuple(
-            RefusedRows(reason, note.detail, note.count, tuple(note.rows))
+            RefusedRows(reason, note.detail, note.count, tuple(note.rows), self.todo)
             for reason, note in self._all()
         )
 

@@ -23,15 +23,17 @@ from adapters.sources.payload.clocks import Clock, Clocks, in_milliseconds, rema
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
 from adapters.sources.payload.foreign import ForeignReader
 from adapters.sources.payload.formats import LINE_PROTOCOL, OWN, PER_SECOND, Format
+from adapters.sources.payload.ids import Id, id_in
 from adapters.sources.payload.line_protocol import LineReader
 from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.own import read
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
-from adapters.sources.payload.receipts import Id, Receipt
+from adapters.sources.payload.receipts import TOPIC, Receipt
+from adapters.sources.payload.remarks import ahead
 from adapters.sources.payload.shape import OversizeError, Read, Reader, Row, UnreadableError
 from adapters.sources.payload.unpack import MOST_BYTES, MOST_ITEMS, unpack
 from collector.model import Batch, Reason, Refusal, concat
-from collector.normalise import parse_time
+from collector.normalise import AHEAD_MS, parse_time
 from collector.profile import Profile
 from collector.registry import Device, Gateway, Identify, PointTable, Registry
 
@@ -240,10 +242,10 @@ class PayloadDecoder:
                 payload = unpack(payload, self._most)
             message, damages, numbers = reader(payload, received)
         except UnreadableError as fault:
-            return _whole(fault), None
+            return _whole(fault), _id_of(fault, payload) if reader is read else None
         notes: Notes | None = None
         if damages or not message.readings:
-            notes = Notes.of_damages(damages)
+            notes = Notes.of_damages(damages, len(message.readings))
         first = len(columns.times)
         plans, take, times = known.plans, columns.values.extend, columns.times
         for number, row in enumerate(message.readings):
@@ -271,6 +273,9 @@ class PayloadDecoder:
             columns.close(known.origin, received, message.backfill or late)
             if not message.backfill:
                 known.clock.saw(received, newest)
+            if newest > received + AHEAD_MS:
+                notes = notes or Notes()
+                notes.remark(ahead(columns.plans[first:], times[first:], received))
         return notes, message.id
 
     def _row(
@@ -293,13 +298,17 @@ class PayloadDecoder:
         time, fault, unit = _read_time(row, known, received)
         if unit:
             notes = notes or Notes()
-            notes.remarks.add(remark(unit))
+            notes.remark(remark(unit))
         if plan.refused:
             notes = notes or Notes()
             for reason, detail, count in plan.refused:
                 notes.add(reason, row.device, detail, count, number)
         if not plan.count:
             return notes
+        if plan.remarks:
+            notes = notes or Notes()
+            for told in plan.remarks:
+                notes.remark(told)
         if fault or not plan.start <= time < plan.end:
             notes = notes or Notes()
             why = (Reason.BAD_TIME, row.device, fault) if fault else _bad_time(row, plan, time)
@@ -331,17 +340,18 @@ class PayloadDecoder:
 
     def _unknown(self, gateway: str, topic: str, payload: bytes) -> tuple[Notes, Id]:
         """Why nothing of a message is taken that no known gateway sent, and its own id."""
-        if not gateway:
-            told = f"topic {topic!r:.120} is not meterwatch/v1/GATEWAY/readings"
-            return Notes.of(Reason.PAYLOAD, told, 1), None
-        own: Id = None
         try:
             message, damages, _ = read(unpack(payload, self._most))
             own = message.id
             count = sum(len(row.values) for row in message.readings)
             count += sum(damage.readings for damage in damages)
-        except UnreadableError:
-            count = 1
+        except UnreadableError as fault:
+            own, count = _id_of(fault, payload), 1
+        if not gateway:
+            told = f"topic {topic!r:.120} is not meterwatch/v1/GATEWAY/readings"
+            notes = Notes.of(Reason.PAYLOAD, told, 1)
+            notes.todo = TOPIC
+            return notes, own
         told = f"no gateway {gateway!r:.80} in the registry: add it to its site's file"
         return Notes.of(Reason.UNKNOWN_GATEWAY, told, max(count, 1)), own
 
@@ -395,7 +405,15 @@ def _whole(fault: UnreadableError) -> Notes:
     """Why nothing of a message can be read."""
     if isinstance(fault, OversizeError):
         return Notes.of(Reason.TOO_LARGE, f"{fault}; {_FEWER}", 1)
-    return Notes.of(Reason.PAYLOAD, str(fault), 1)
+    notes = Notes.of(Reason.PAYLOAD, str(fault), 1)
+    if fault.also:
+        notes.remark(fault.also)
+    return notes
+
+
+def _id_of(fault: UnreadableError, payload: bytes) -> Id:
+    """The own id of a message that cannot be used."""
+    return id_in(payload) if fault.own is None else fault.own
 
 
 def _read_time(row: Row, known: _Known, received: int) -> tuple[int, str, str]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.sources.payload.faults import no_json
 from adapters.sources.payload.formats import Form, Format, Tag
 from adapters.sources.payload.shape import (
     Damage,
@@ -122,7 +123,7 @@ class ForeignReader:
         try:
             whole = _any.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-            raise UnreadableError(f"this is not JSON: {fault}") from fault
+            raise UnreadableError(no_json(payload, fault)) from fault
         forms, found = self._found(whole)
         damages: list[Damage] = []
         readings: list[Row] = []

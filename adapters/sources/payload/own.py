@@ -11,14 +11,17 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.sources.payload.faults import no_json, no_row
+from adapters.sources.payload.ids import own_id
 from adapters.sources.payload.shape import (
     Damage,
     Message,
     Read,
     Row,
     UnreadableError,
-    own_id,
+    remark,
     usable,
+    with_whole_time,
 )
 from adapters.sources.payload.tables import add_table, of_damaged
 
@@ -33,10 +36,12 @@ def read(payload: bytes, received: int = 0) -> Read:  # noqa: ARG001 - as every 
     except msgspec.ValidationError:
         return _salvage(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise UnreadableError(f"this is not JSON: {fault}") from fault
+        raise UnreadableError(no_json(payload, fault)) from fault
     damages: list[Damage] = []
     if message.id is not None:
-        message.id = own_id(message.id, damages)
+        message.id, wrong = own_id(message.id)
+        if wrong:
+            damages.append(remark(wrong))
     if not message.tables:
         return message, damages, None
     numbers = list(range(len(message.readings)))
@@ -50,13 +55,14 @@ def _salvage(payload: bytes) -> Read:
     try:
         whole = _any.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise UnreadableError(f"this is not JSON: {fault}") from fault
+        raise UnreadableError(no_json(payload, fault)) from fault
+    own, wrong = own_id(whole.get("id")) if isinstance(whole, dict) else (None, "")
     if not isinstance(whole, dict) or not any(
         isinstance(whole.get(key), list) for key in ("readings", "tables")
     ):
-        raise UnreadableError('a message is an object with a list "readings"')
-    damages: list[Damage] = []
-    message = Message(backfill=whole.get("backfill") is True, id=own_id(whole.get("id"), damages))
+        raise UnreadableError('a message is an object with a list "readings"', own, wrong)
+    damages: list[Damage] = [remark(wrong)] if wrong else []
+    message = Message(backfill=whole.get("backfill") is True, id=own)
     if not isinstance(whole.get("backfill", False), bool):
         # A flag that cannot be read says nothing about the readings themselves.
         damages.append(Damage("", '"backfill" is neither true nor false; taken as false', 0))
@@ -99,12 +105,14 @@ def _row(raw: Any, number: int, damages: list[Damage]) -> Row | None:
     values = dict(usable(named, values, number, damages))
     if not values and count:
         return None
-    time = raw.get("time")
-    if isinstance(time, float) and time.is_integer():  # there are languages that know no other
-        raw = raw | {"time": int(time)}
+    units = raw.get("units")
+    if isinstance(units, dict) and len(values) < count:  # no word of units of what is refused
+        lost = raw["values"].keys() - values.keys()
+        raw = raw | {"units": {name: unit for name, unit in units.items() if name not in lost}}
+    raw = with_whole_time(raw)
     try:
         return msgspec.convert(raw | {"values": values}, Row)
     except msgspec.ValidationError as fault:
-        told = str(fault).replace("`$", "`reading")
+        told = no_row(raw) or str(fault).replace("`$", "`reading")
         damages.append(Damage(named, told, count, number))
         return None

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from adapters.sources.payload.columns import Plan
-from adapters.sources.payload.shape import Row
+from adapters.sources.payload.shape import Row, astray
 from collector import units
 from collector.model import Reason
 from collector.profile import Profile
@@ -134,6 +134,7 @@ class Planner:
             device.no_value,
             tuple(refused),
             not plain or bool(device.no_value),
+            astray(given, row.values),
         )
 
 

@@ -12,25 +12,23 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.sources.payload.ids import Id, id_in
 from collector.model import Reason, Refusal
 
 ROWS: Final = 20
 """Of the rows that were refused for one reason, so many are numbered."""
-LONGEST_ID: Final = 64
-"""Characters of a message's own id."""
-
-Id = str | int | None
 
 
 class RefusedRows(msgspec.Struct, frozen=True, gc=False):
     """Readings of one message refused for one reason (of one device). ``count``: how many.
     ``rows``: numbers of the rows they stood in, from 0, the first ``ROWS`` of them; empty where it
-    is the message as a whole."""
+    is the message as a whole. ``todo``: where it is not what ``TODO`` says of the reason."""
 
     reason: str
     detail: str
     count: int
     rows: tuple[int, ...] = ()
+    todo: str = ""
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -45,7 +43,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     @staticmethod
     def of_refusal(refusal: Refusal) -> Receipt:
         """Of a message that was refused whole."""
-        return Receipt(0, (RefusedRows(refusal.reason, refusal.detail, refusal.count),))
+        part = RefusedRows(refusal.reason, refusal.detail, refusal.count)
+        return Receipt(0, (part,), id_in(refusal.sample))
 
     def kept_aside(self, why: str) -> Receipt:
         """Of the same message when the program failed on what it would have stored, which is kept
@@ -78,6 +77,10 @@ TODO: Final[Mapping[str, str]] = {
 """What a sender can do, by reason."""
 
 
+TOPIC: Final = "publish to meterwatch/v1/GATEWAY/readings"
+"""What the sender of a message on another topic can do."""
+
+
 def busy(receipt: Receipt) -> Receipt:
     """What the sender of a message is told as long as the disk is too full for it."""
     count = receipt.stored + sum(part.count for part in receipt.refused)
@@ -98,7 +101,7 @@ def answer(receipt: Receipt, words: Callable[[str], str] | None = None) -> bytes
             "count": part.count,
             "reason": part.reason,
             "detail": told(part.detail),
-            "todo": told(TODO[part.reason]) if part.reason in TODO else None,
+            "todo": told(todo) if (todo := part.todo or TODO.get(part.reason)) else None,
         }
         for part in receipt.refused
     ]

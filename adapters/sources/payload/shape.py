@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from adapters.sources.payload.receipts import LONGEST_ID, Id
+from adapters.sources.payload.ids import Id
 from collector.model import Reason
 
 Scalar = float | bool | None
@@ -37,6 +37,7 @@ class Table(msgspec.Struct, gc=False):
     time: int | str | None = None
     serial: str | int | None = None
     units: dict[str, str] | None = None
+    flags: Any = None
 
 
 class Message(msgspec.Struct, gc=False):
@@ -63,6 +64,15 @@ class Damage(NamedTuple):
     reason: str = Reason.PAYLOAD
 
 
+REMARK: Final = ""
+"""In the place of a damage's reason: nothing is lost by it, and its sender should mend it."""
+
+
+def remark(told: str, device: str = "") -> Damage:
+    """What is to be told of readings that can be used."""
+    return Damage(device, told, 0, WHOLE, REMARK)
+
+
 Read = tuple[Message, list[Damage], list[int] | None]
 """A message, what of it is damaged, and, where rows of it may be missing, the number that each of
 those left had."""
@@ -73,7 +83,12 @@ Reader = Callable[[bytes, int], Read]
 
 
 class UnreadableError(ValueError):
-    """Nothing of this payload can be used; the text says why, for an electrician."""
+    """Nothing of this payload can be used; the text says why, for an electrician. ``own``: its id,
+    where that can be read; ``also``: what else is to be told."""
+
+    def __init__(self, told: str, own: Id = None, also: str = "") -> None:
+        super().__init__(told)
+        self.own, self.also = own, also
 
 
 class OversizeError(UnreadableError):
@@ -82,6 +97,8 @@ class OversizeError(UnreadableError):
 
 _NUMBER: Final = re.compile(r"\s*+[-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d{1,3})?\s*+", re.ASCII)
 _LONGEST_NUMBER: Final = 64
+_TOLD: Final = 8
+"""So many names of one kind are told of a row: they are the sender's to invent."""
 
 
 def shown(value: Any, most: int = 60) -> str:
@@ -99,20 +116,11 @@ def shown(value: Any, most: int = 60) -> str:
             return json.dumps(value)[:most]
 
 
-def own_id(written: Any, damages: list[Damage]) -> Id:
-    """By what a message calls itself; None for what cannot be that."""
-    match written:
-        case None:
-            return None
-        case bool():
-            pass
-        case int() if abs(written) < 10 ** (LONGEST_ID - 1):
-            return written
-        case str() if len(written) <= LONGEST_ID:
-            return written
-    told = f'"id" is neither a text nor a whole number of {LONGEST_ID} characters at most'
-    damages.append(Damage("", f"{told}; it is not repeated", 0))
-    return None
+def astray(units: Iterable[str], values: Container[str]) -> tuple[str, ...]:
+    """What is to be told of ``units`` that are of none of ``values``: the number that was meant is
+    taken in another unit, without a word."""
+    lost = [name for name in units if name not in values][:_TOLD]
+    return tuple(f"units names {shown(name, 80)}, which is not among the values" for name in lost)
 
 
 def usable(
@@ -121,12 +129,21 @@ def usable(
     """Of ``values`` what can be one: a number, true, false or null."""
     for quantity, value in values.items():
         number_ = _number(value)
-        if number_ is None and value is not None:
+        if number_ is None and isinstance(value, int):
+            told = f"{shown(quantity, 80)} = {shown(value)}: a number beyond float64"
+            damages.append(Damage(device, told, 1, number, Reason.BAD_VALUE))
+        elif number_ is None and value is not None:
             text = f'"{shown(value)}"' if isinstance(value, str) else shown(value)
             told = f"{shown(quantity, 80)} = {text}: a value is a number, true, false or null"
             damages.append(Damage(device, told, 1, number, Reason.BAD_VALUE))
         else:
             yield quantity, number_
+
+
+def with_whole_time(raw: dict[str, Any]) -> dict[str, Any]:
+    """``raw`` with a whole number for a time that is one: some languages know no other."""
+    time = raw.get("time")
+    return raw | {"time": int(time)} if isinstance(time, float) and time.is_integer() else raw
 
 
 def number_of(value: Any) -> Any:

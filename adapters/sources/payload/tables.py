@@ -9,11 +9,24 @@ row leaves out at the end.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 
-from adapters.sources.payload.shape import Cell, Damage, Row, Scalar, Table, shown, usable
+from adapters.sources.payload.faults import no_row
+from adapters.sources.payload.shape import (
+    Cell,
+    Damage,
+    Row,
+    Scalar,
+    Table,
+    astray,
+    remark,
+    shown,
+    usable,
+    with_whole_time,
+)
 
 _NUMBERS: Final = {float, bool, type(None)}
 
@@ -24,10 +37,15 @@ def of_damaged(raw: Any, number: int, damages: list[Damage]) -> Table | None:
     if not isinstance(raw, dict) or not isinstance(raw.get("rows"), list):
         damages.append(Damage("", 'an entry of tables has no list "rows"', 1, number))
         return None
+    raw = with_whole_time(raw)
+    if not isinstance(raw.get("columns"), list):
+        told = 'an entry of tables has no list "columns"'
+        damages.append(Damage("", told, len(raw["rows"]), number))
+        return None
     try:
         table = msgspec.convert(raw | {"rows": []}, Table)
     except msgspec.ValidationError as fault:
-        told = str(fault).replace("`$", "`table")
+        told = no_row(raw, of_table=True) or str(fault).replace("`$", "`table")
         damages.append(Damage("", told, len(raw["rows"]), number))
         return None
     table.rows = raw["rows"]
@@ -47,6 +65,7 @@ def add_table(
         return after
     device_at = columns.index("device") if table.device is None else -1
     time_at = columns.index("time") if table.time is None else -1
+    damages += [remark(told, table.device or "") for told in _unused(table)]
     for at, cells in enumerate(table.rows, number):
         device, time = table.device, table.time
         if not isinstance(cells, list) or len(cells) > len(columns):
@@ -69,7 +88,10 @@ def add_table(
             held = dict(usable(device, values, at, damages))
             if not held:
                 continue
-        readings.append(Row(device, time, held, table.serial, table.units))
+        units = table.units
+        if units:  # a row that ends early needs no word of the units of what it leaves out
+            units = {name: unit for name, unit in units.items() if name in held}
+        readings.append(Row(device, time, held, table.serial, units))
         numbers.append(at)
     return after
 
@@ -84,6 +106,14 @@ def _wrong(table: Table) -> str:
     if len(set(columns)) < len(columns):
         return f"column {shown(max(columns, key=columns.count), 80)} of a table is there twice"
     return ""
+
+
+def _unused(table: Table) -> Iterator[str]:
+    """What stands beside the rows and is of no use."""
+    if table.units:
+        yield from astray(table.units, table.columns)
+    if table.flags:
+        yield '"flags" of a table is not used: send such readings as entries of "readings"'
 
 
 def _device(cell: Any) -> str | None:
