@@ -17,13 +17,14 @@ from collector.model import Batch, Entry, Ids, Qualities, Revision, Times, Value
 
 class Clock(Protocol):
     """Time is an argument. ``now`` is UTC milliseconds; ``monotonic`` seconds, never stepping
-    back; ``sleep_until`` takes UTC milliseconds. A simulated clock jumps when all sleep."""
+    back; ``sleep`` takes milliseconds, and whoever sets the clock meanwhile does not make them more
+    or fewer: a moment of the day is not waited for. A simulated clock jumps when all sleep."""
 
     def now(self) -> int: ...
 
     def monotonic(self) -> float: ...
 
-    async def sleep_until(self, time: int) -> None: ...
+    async def sleep(self, ms: int) -> None: ...
 
 
 class Urgency(IntEnum):

@@ -234,11 +234,11 @@ class Program:
             await self.intake.deliver(
                 Delivery(None, Urgency.CONTROL, entries=[Tick(self.clock.now())])
             )
-            now = self.clock.now()
             await asyncio.to_thread(projections.relieve, self)
+            now = self.clock.now()
             # Not further off than one width: a clock that was set back is not waited for.
             next_tick = min(max(next_tick + width, now), now + width)
-            await self.clock.sleep_until(next_tick)
+            await self.clock.sleep(next_tick - now)
 
     # --- the registry and the rules ---------------------------------------------------------
 

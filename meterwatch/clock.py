@@ -22,14 +22,14 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
-    async def sleep_until(self, time: int) -> None:
-        await asyncio.sleep(max(0.0, (time - self.now()) / 1000))
+    async def sleep(self, ms: int) -> None:
+        await asyncio.sleep(max(0.0, ms / 1000))
 
 
 class SimulatedClock:
     """Time that passes only while everybody sleeps.
 
-    A task joins by its first ``sleep_until`` and leaves when it ends. Work that a sleeper
+    A task joins by its first ``sleep`` and leaves when it ends. Work that a sleeper
     started elsewhere (a thread, another task that never sleeps here) must be awaited by the
     sleeper before it sleeps again. ``run_until`` is the driver: until it is called, time stands.
     One asyncio loop; not for use from other threads, except ``now`` and ``monotonic``.
@@ -50,12 +50,12 @@ class SimulatedClock:
     def monotonic(self) -> float:
         return (self._now - self._start) / 1000
 
-    async def sleep_until(self, time: int) -> None:
+    async def sleep(self, ms: int) -> None:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("sleep_until needs a task")
+            raise RuntimeError("sleep needs a task")
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (max(time, self._now), next(self._order), woken, task))
+        heapq.heappush(self._sleepers, (self._now + max(0, ms), next(self._order), woken, task))
         self._rest(task)
         await woken
 

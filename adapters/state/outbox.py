@@ -155,11 +155,11 @@ class Outbox:
                 group.create_task(self._drive(drain), name=f"outbox:{drain.name}")
 
     async def _drive(self, drain: Drain) -> None:
-        await self._clock.sleep_until(self._clock.now())  # simulated time must know of us first
+        await self._clock.sleep(0)  # simulated time must know of us first
         while True:
             step = asyncio.ensure_future(asyncio.to_thread(drain.step))
             try:
-                wake = await asyncio.shield(step)
+                rest = await asyncio.shield(step)
             except asyncio.CancelledError:
                 with suppress(sqlite3.Error, TemporaryError):
                     await step
@@ -167,8 +167,8 @@ class Outbox:
             except (sqlite3.Error, TemporaryError) as fault:  # a full disk: it may pass
                 self._telemetry.event("outbox-cannot-write", "error", channel=drain.name,
                                       error=str(fault))  # fmt: skip
-                wake = self._clock.now() + _MENDING_MS
-            await self._clock.sleep_until(wake)
+                rest = _MENDING_MS
+            await self._clock.sleep(rest)
 
     def status(self) -> list[ChannelStatus]:
         """How each channel fares. Only while ``run`` does not run, or from its loop's thread."""
@@ -208,7 +208,7 @@ class Drain:
         self._looked_at = 0
 
     def step(self) -> int:
-        """Do the most urgent thing; UTC ms when to step again."""
+        """Do the most urgent thing; after how many ms to step again."""
         now = self._clock.now()
         came, let_go = self.memory.intake(now)
         if let_go:
@@ -230,7 +230,7 @@ class Drain:
         if now >= self._tidy_at:
             self.memory.forget(now)
             self._tidy_at = now + _TIDY_MS
-        return now if sent else min(self._plan_at, now + self._poll_ms)
+        return 0 if sent else max(0, min(self._plan_at - now, self._poll_ms))
 
     def _plan_and_send(self, now: int) -> bool:
         """Send the most urgent message, if any may leave; else note when to plan again."""

@@ -212,10 +212,9 @@ async def _watch(one: Tried, seconds: float, clock: Clock) -> str:
     """Read again until ``seconds`` have passed; why it ended early, if it did."""
     if not one.samples:
         return ""
-    start = clock.now()
-    due = start
-    while (due := max(due + round(EVERY_S * 1000), clock.now())) <= start + seconds * 1000:
-        await clock.sleep_until(due)
+    now = start = due = clock.now()
+    while (due := max(due + round(EVERY_S * 1000), now)) <= start + seconds * 1000:
+        await clock.sleep(due - now)
         at = clock.now()
         taken = await one.reading.read()
         if isinstance(taken, Trouble):

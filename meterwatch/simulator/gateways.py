@@ -110,8 +110,9 @@ class SimulatedGateway:
         """Measure and send at each full interval of the clock, for ever."""
         try:
             while True:
-                due = (self._clock.now() // self._interval + 1) * self._interval
-                await self._clock.sleep_until(due)
+                now = self._clock.now()
+                due = (now // self._interval + 1) * self._interval
+                await self._clock.sleep(due - now)
                 self.measure(due)
                 await self.deliver()
         finally:

@@ -47,7 +47,7 @@ class At:
     def monotonic(self) -> float:
         return SystemClock().monotonic()
 
-    async def sleep_until(self, time: int) -> None:
+    async def sleep(self, ms: int) -> None:
         raise NotImplementedError
 
 

@@ -194,7 +194,7 @@ class HandClock:
     def monotonic(self) -> float:
         return self.seconds
 
-    async def sleep_until(self, time: int) -> None:
+    async def sleep(self, ms: int) -> None:
         raise NotImplementedError
 
 

@@ -77,14 +77,25 @@ class Wire:
         return device.says()
 
 
+class SetClock(LoopClock):
+    """A clock that somebody sets."""
+
+    offset = 0
+
+    def now(self) -> int:
+        return super().now() + self.offset
+
+
 class Heard:
-    def __init__(self) -> None:
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
         self.states: list[tuple[int, bool, str]] = []
+        self._meanwhile = meanwhile
 
     def submit(self, delivery: Delivery) -> None:
         raise NotImplementedError
 
     async def deliver(self, delivery: Delivery) -> bool:
+        self._meanwhile()
         self.states += [
             (one.origin, one.up, one.reason)
             for one in delivery.entries
@@ -101,8 +112,10 @@ def run(
     work: Callable[[BusLoop[Thing]], Coroutine[Any, Any, None]],
     origin_ids: Callable[[list[str]], Ids] | None = None,
     names: list[str] | None = None,
+    meanwhile: Callable[[SetClock], object] = lambda _: None,
 ) -> tuple[list[tuple[str, bool, str]], Telemetry]:
-    """What was told, by origin, and what was counted."""
+    """What was told, by origin, and what was counted. ``meanwhile`` is done with the clock while
+    a delivery is being synced."""
     names = [] if names is None else names
 
     def ids(wanted: Any) -> Ids:
@@ -110,7 +123,8 @@ def run(
         return np.array([names.index(name) for name in wanted], np.int32)
 
     async def whole() -> tuple[list[tuple[str, bool, str]], Telemetry]:
-        clock, telemetry, heard = LoopClock(START), Telemetry(), Heard()
+        clock, telemetry = SetClock(START), Telemetry()
+        heard = Heard(lambda: meanwhile(clock))
         carrier = Carrier("x", heard, origin_ids or ids, clock, telemetry, "modbus")
         turns: Turns[Thing] = Turns(devices, 0.0, 0)
         wire = Wire()
@@ -206,3 +220,17 @@ def test_who_is_out_of_service_is_not_told_of() -> None:
 
     told, _ = run([over, dead], work)
     assert [name for name, _, _ in told if name.startswith("device")] == ["device:s/dead"]
+
+
+def test_a_clock_set_back_while_readings_are_synced_stops_no_polls() -> None:
+    one = Thing("one", fine)
+
+    def set_back(clock: SetClock) -> None:
+        if one.polls == 10:
+            clock.offset = -HOUR * 1000
+
+    async def minutes(_: BusLoop[Thing]) -> None:
+        await asyncio.sleep(600)
+
+    run([one], minutes, meanwhile=set_back)
+    assert one.polls >= 60 - 2

@@ -222,7 +222,7 @@ async def watched(site: Site, watch: float = 60) -> Report:
     async with SimLine(meter(A, site, clock=clock.now)) as line:
 
         async def probing() -> Report:
-            await clock.sleep_until(START)  # from now on time stands while it reads
+            await clock.sleep(0)  # from now on time stands while it reads
             return await probe(url(line, A), THREE, watch=watch, clock=clock)
 
         going = asyncio.create_task(probing())

@@ -126,7 +126,7 @@ class Dlt645Source:
             if why != told:
                 self._telemetry.event("cannot listen for terminals", level="error", reason=why)
                 told = why
-            await self._clock.sleep_until(self._clock.now() + RESTART_MS)
+            await self._clock.sleep(RESTART_MS)
         if terminals.closed:
             return  # the last of its lines went while it waited for the port
         where = f"{terminals.host}:{terminals.port}"

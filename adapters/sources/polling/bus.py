@@ -114,15 +114,17 @@ class BusLoop(Generic[P]):
         """Poll until cancelled."""
         turns, speaker, carrier = self.turns, self._speaker, self._carrier
         try:
-            await self._clock.sleep_until(self._clock.now())  # a simulated clock waits for us now
+            await self._clock.sleep(0)  # a simulated clock waits for us now
             while True:
                 now = self._clock.now()
                 changes = self._changes
                 turn = turns.next(now)
                 if turn.device is None:
-                    await self._rest(turn.until, changes)
+                    if not await self._settle():  # that may take long: then look again
+                        await self._rest(turn.until - now, changes)
                 elif not speaker.connected and not await self._connect():
-                    await self._rest(now + self._wait_to_connect(), changes)
+                    await self._settle()
+                    await self._rest(self._wait_to_connect(), changes)
                 elif turn.patience is not None:
                     await self._ask(turn.device, turn.patience, short=turn.short)
                 else:
@@ -134,26 +136,30 @@ class BusLoop(Generic[P]):
 
     # Resting, connecting.
 
-    async def _rest(self, until: int, changes: int) -> None:
-        """Sleep until ``until``, or until something changed since ``changes`` were counted."""
-        await self._settle()
+    async def _rest(self, ms: int, changes: int) -> None:
+        """Sleep, or until something changed since ``changes`` were counted."""
         if self._changes != changes:
             return
         task = self._resting = asyncio.current_task()
         try:
-            await self._clock.sleep_until(until)
+            await self._clock.sleep(ms)
         except asyncio.CancelledError:
             # Either something changed (then go on) or the program stops, or both.
             if task is None or self._changes == changes or task.uncancel() > 0:
                 raise
-            await self._clock.sleep_until(self._clock.now())  # as at the beginning
+            await self._clock.sleep(0)  # as at the beginning
         finally:
             self._resting = None
 
-    async def _settle(self) -> None:
-        """Until all readings of this bus are synced."""
-        if self._unsynced is not None:
-            await self._unsynced.wait()
+    async def _settle(self) -> bool:
+        """Until all readings of this bus are synced; whether any were not."""
+        waiting = self._unsynced
+        if waiting is None:
+            return False
+        await waiting.wait()
+        if self._unsynced is waiting:
+            self._unsynced = None
+        return True
 
     async def _connect(self) -> bool:
         failure = await self._speaker.connect()

@@ -130,7 +130,7 @@ class Poller(Generic[B, P]):
                     origin=loop.bus.origin,
                     fault=repr(fault),
                 )
-            await self._clock.sleep_until(self._clock.now() + RESTART_MS)
+            await self._clock.sleep(RESTART_MS)
 
 
 def gather(
