@@ -39,8 +39,8 @@ class LoopClock:
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def sleep_until(self, time: int) -> None:
-        await asyncio.sleep(max(0.0, (time - self._start) / 1000 - self.monotonic()))
+    async def sleep(self, ms: int) -> None:
+        await asyncio.sleep(max(0.0, ms / 1000))
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
