@@ -138,22 +138,28 @@ def test_a_dead_device_costs_the_others_no_slot(takes: list[int], spare: float, 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    takes=st.lists(st.integers(20, 300), min_size=2, max_size=20),
+    kinds=st.lists(
+        st.tuples(st.integers(20, 300), st.sampled_from([1, 2, 5, 10])), min_size=2, max_size=20
+    ),
     load=st.floats(1.3, 20.0),
 )
-def test_a_bus_that_cannot_carry_its_intervals_serves_all_alike(
-    takes: list[int], load: float
+def test_a_bus_that_cannot_carry_its_intervals_stretches_all_alike_and_never_rests(
+    kinds: list[tuple[int, int]], load: float
 ) -> None:
-    interval = sum(takes) / load / 1000
-    devices = [Fake(f"d{n}", interval, one) for n, one in enumerate(takes)]
+    shortest = sum(takes / times for takes, times in kinds) / load
+    devices = [
+        Fake(f"d{n}", shortest * times / 1000, takes) for n, (takes, times) in enumerate(kinds)
+    ]
     bus = Bus(devices, {})
     bus.run(START + 2 * MINUTE)
     begin = bus.now
     bus.run(begin + 3 * MINUTE)
-    counts = [sum(at > begin for at in one.polled_at) for one in devices]
-    assert max(counts) - min(counts) <= 2
-    assert sum(n * one.takes for n, one in zip(counts, devices, strict=True)) > 0.9 * 3 * MINUTE
     assert bus.turns.stretch > 1
+    counts = [sum(at > begin for at in one.polled_at) for one in devices]
+    worked = sum(n * takes for n, (takes, _) in zip(counts, kinds, strict=True))
+    assert worked == bus.now - begin
+    for count, (_, times) in zip(counts, kinds, strict=True):
+        assert abs(count - 3 * MINUTE / (shortest * load * times)) <= 3 + 0.2 * count
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,9 +12,8 @@ the echo of our own question) is passed over, and so are whole frames of other u
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Kind(Enum):
@@ -24,8 +23,7 @@ class Kind(Enum):
     BROKEN = "no Modbus"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What is open. ``length``: bytes of data that its answer has; ``number`` as sent (TCP)."""
 
     unit: int
@@ -34,8 +32,7 @@ class Question:
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What came. ``data`` of ``DATA``; ``code`` of ``EXCEPTION``. ``unit``, ``function`` and
     ``length`` as in the frame; ``number`` is 0 where there is none."""
 

@@ -115,6 +115,7 @@ class Turns(Generic[P]):
         """Of those that are due, who must be done first. A failing one has its turn in time that
         nobody needs."""
         due: P | None = None
+        nearest: P | None = None
         failing: P | None = None
         soonest = now + IDLE_MS
         first = float("inf")
@@ -130,14 +131,20 @@ class Turns(Generic[P]):
                 if failing is None or at < failing.at:
                     failing = one
             elif at > now:
-                soonest = min(soonest, at)
+                if at < soonest:
+                    soonest = at
+                    nearest = one if one.device.start <= now and not one.busy_times else None
             elif at + one.interval * wider < first:
                 due, first = one, at + one.interval * wider
         self._troubled = failing is not None
+        hurried = self.stretch > 1 and not self.wide
         if failing is not None:
             turn = self._failing(failing, now, due, soonest)
-            if turn.device is not None or due is None:
+            if turn.device is not None or (due is None and not hurried):
                 return turn
+        if due is None and hurried and nearest is not None:
+            due = nearest
+            self._hurry(now, soonest - now)
         if due is not None:
             return Turn(due)
         return self._learn(now) or Turn(None, soonest)
@@ -173,7 +180,9 @@ class Turns(Generic[P]):
         interval = max(1, round(one.interval * self.wider))
         missed = (now - one.at) // one.interval if one.at > one.device.start else 0
         if self.stretch > 1:  # multiples of this interval mean nothing to people: waste no time
-            one.at = max(one.at + interval, now) if one.at > one.device.start else now + interval
+            # Who was kept waiting by somebody's long poll is asked the sooner after it.
+            due = max(one.at + interval, now - interval)
+            one.at = due if one.at > one.device.start else now + interval
             return missed
         # What is read rarely is meant to be read on the minute; what is read often is spread out.
         phase = round(self._phase * (interval if interval < MINUTE_MS else self._spread))
@@ -230,6 +239,13 @@ class Turns(Generic[P]):
         elif self.stretch > 1 and self.load < 1 / SPARE:
             self.stretch = 1.0
         return costs
+
+    def _hurry(self, now: int, rest: int) -> None:
+        """Whoever is due after this rest is asked now, and the others so much sooner, too: nobody
+        gets more than the share that its interval gives it."""
+        for one in self.devices:
+            if one.at > now and one.device.start <= now and not (one.failures or one.busy_times):
+                one.at -= rest
 
     def _set_back(self, now: int) -> None:
         """Somebody set the clock back: nobody may wait until it is again what it was."""
