@@ -98,6 +98,7 @@ class FoldLoop:
     def stop(self) -> None:
         """Commit what was applied, then end. Call ``drain`` first to apply everything."""
         self._stopping.set()
+        self._journal.rouse()
         self._thread.join()
 
     def drain(self, timeout: float) -> bool:

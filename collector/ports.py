@@ -115,7 +115,11 @@ class Journal(Protocol):
         """Newest sequence number, 0 when nothing was ever written."""
 
     def wait(self, after: int, timeout: float) -> bool:
-        """Block until something after ``after`` is there, or ``timeout`` seconds. Any thread."""
+        """Block until something after ``after`` is there, or ``timeout`` seconds; whether it is.
+        Any thread."""
+
+    def rouse(self) -> None:
+        """Whoever waits now waits no longer. Any thread."""
 
     def release(self, consumer: str, seq: int) -> None:
         """``consumer`` has durably done with everything up to ``seq``. A hint: what every

@@ -215,8 +215,7 @@ class Program:
         if self.http is not None:
             await self.http.close()
         await asyncio.to_thread(self.intake.stop)
-        for fold in self.folds.values():
-            await asyncio.to_thread(self._end, fold)
+        await asyncio.gather(*(asyncio.to_thread(self._end, fold) for fold in self.folds.values()))
         self.journal.close()
         self.telemetry.event("stopped")
 

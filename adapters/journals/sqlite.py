@@ -81,6 +81,7 @@ class SqliteJournal:
         self._reserve_bytes = reserve_bytes
         self._free_bytes = free_bytes or _disk_free
         self._news = threading.Condition()
+        self._roused = 0
         self._releases: dict[str, int] = {}
         self._corrupt_seen: set[int] = set()
         self._appends = False
@@ -267,12 +268,13 @@ class SqliteJournal:
 
     def wait(self, after: int, timeout: float) -> bool:
         until = time.monotonic() + timeout
+        roused = self._roused
         while True:
             with self._news:
                 if self._last > after:
                     return True
                 left = until - time.monotonic()
-                if left <= 0:
+                if left <= 0 or self._roused != roused:
                     self._file.check_place()
                     return self.last() > after
                 self._news.wait(min(left, OWN_SLICE if self._appends else FOREIGN_SLICE))
@@ -280,6 +282,11 @@ class SqliteJournal:
                     return True
             if self.last() > after:
                 return True
+
+    def rouse(self) -> None:
+        with self._news:
+            self._roused += 1
+            self._news.notify_all()
 
     # --- dictionaries and revisions ---------------------------------------------------------
 

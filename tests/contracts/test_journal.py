@@ -323,6 +323,15 @@ def test_wait_wakes_for_an_append(journal: SqliteJournal) -> None:
     assert journal.wait(1, timeout=0) is False
 
 
+def test_who_is_roused_waits_no_longer(journal: SqliteJournal) -> None:
+    found: list[bool] = []
+    waiter = threading.Thread(target=lambda: found.append(journal.wait(0, timeout=3600)))
+    waiter.start()
+    while waiter.is_alive():
+        journal.rouse()
+    assert found == [False]
+
+
 def test_a_renamed_point_keeps_its_id(journal: SqliteJournal) -> None:
     journal.point_ids(["a", "b"])
     journal.rename_point("a", "new")
