@@ -14,6 +14,8 @@ DEMO := $(VENV)/.ready-demo
 # Debian keeps servers where ordinary users' PATH does not look.
 WITH_SERVERS := PATH="$$PATH:/usr/sbin:/usr/local/sbin"
 RUN := $(WITH_SERVERS) $(BIN)/python
+# Tests start the program a few hundred times; compiled modules are a third of each start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test prove check bench lock servers
@@ -31,7 +33,7 @@ demo: $(if $(wildcard $(DEV)),$(DEV),$(DEMO))
 	@$(WITH_SERVERS) $(BIN)/meterwatch demo --seconds $(SECONDS) $(ARGS)
 
 test: $(DEV) servers
-	@$(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(RUN) -m pytest -n 4 --dist loadfile $(ARGS)
 
 # `make prove kill` reads like a sentence; make sees two goals. The names after `prove` become
 # goals that do nothing, so that they only reach the campaign runner.
