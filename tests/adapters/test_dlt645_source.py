@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from collector.model import Ids, Quality
 from collector.registry import Device
 from collector.telemetry import Telemetry
 from meterwatch.clock import SimulatedClock
+from tests import intakes
 from tests.adapters.dlt645_line import Shown, SimLine, SimMeter
 from tests.intakes import CollectingIntake
 
@@ -116,10 +117,7 @@ async def polling(
             await task
 
 
-@pytest.fixture
-def intake() -> Iterator[CollectingIntake]:
-    with CollectingIntake() as one:
-        yield one
+intake = intakes.intake
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from adapters.identity.store import CredentialStore
 from adapters.sources.http import Rates
 from collector.errors import TemporaryError
 from collector.model import Reason
+from tests import intakes
 from tests.adapters.http_served import Served
 from tests.adapters.pushed import T0, Fleet
 from tests.campaigns import kill
@@ -47,6 +48,7 @@ listen = "127.0.0.1:{port}"
 rate_requests = 1000
 rate_readings = 100000
 """
+intake = intakes.intake
 
 
 def stored(fleet: Path) -> int:
@@ -62,12 +64,6 @@ def client(url: str, token: str = "token-of-gw-print", **more: Any) -> InfluxDBC
 
 def point(n: int, device: str = "main-meter", field: str = "power.active") -> Point:
     return Point("meters").tag("device", device).field(field, float(n)).time(T0 + n, "ms")
-
-
-@pytest.fixture
-def intake() -> Iterator[CollectingIntake]:
-    with CollectingIntake() as made:
-        yield made
 
 
 @pytest.fixture

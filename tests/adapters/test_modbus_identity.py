@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from collector.registry import Device
 from collector.telemetry import Telemetry
 from meterwatch.clock import SimulatedClock
 from meterwatch.simulator.meters import Meter, MeterServer, Trouble
+from tests import intakes
 from tests.intakes import CollectingIntake
 
 START = 1_795_000_000_000 // 900_000 * 900_000
@@ -26,12 +27,7 @@ MINUTE, HOUR = 60_000, 3_600_000
 PROFILES = load_profiles()
 ABB, ACREL = PROFILES["abb-b-series"], PROFILES["acrel-dtsd1352"]
 POINTS = ("voltage.l1", "energy.active.import")
-
-
-@pytest.fixture
-def intake() -> Iterator[CollectingIntake]:
-    with CollectingIntake() as one:
-        yield one
+intake = intakes.intake
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from time import sleep
 
@@ -36,6 +36,7 @@ from collector.registry import Device
 from collector.telemetry import Telemetry
 from meterwatch.clock import SimulatedClock, SystemClock
 from meterwatch.simulator.meters import Meter, MeterServer, Trouble
+from tests import intakes
 from tests.intakes import CollectingIntake
 
 START = 1_795_000_000_000 // 900_000 * 900_000
@@ -125,10 +126,7 @@ async def polling(
             await task
 
 
-@pytest.fixture
-def intake() -> Iterator[CollectingIntake]:
-    with CollectingIntake() as one:
-        yield one
+intake = intakes.intake
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from adapters.sources.payload import Receipt, RefusedRows
 from collector.model import Reason
 from collector.ports import Urgency
 from meterwatch.clock import SystemClock
+from tests import intakes, servers
 from tests.adapters.pushed import T0, message, row, topic
 from tests.adapters.test_mqtt_source import VERSIONS, Box
 from tests.intakes import CollectingIntake
@@ -33,6 +34,7 @@ from tests.servers import Mosquitto
 
 pytestmark = pytest.mark.timeout(60)
 REPLIES = "meterwatch/v1/gw-print/replies"
+broker, intake = servers.broker, intakes.intake
 
 
 class Sender:
@@ -83,18 +85,6 @@ def sender(
         yield made
     finally:
         made.close()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
-
-
-@pytest.fixture
-def intake() -> Iterator[CollectingIntake]:
-    with CollectingIntake() as collecting:
-        yield collecting
 
 
 @VERSIONS

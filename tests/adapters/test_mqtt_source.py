@@ -19,12 +19,14 @@ from collector.model import Reason, SourceState
 from collector.ports import Urgency
 from collector.telemetry import Telemetry
 from meterwatch.clock import SimulatedClock, SystemClock
+from tests import intakes, servers
 from tests.adapters.pushed import T0, Fleet, message, row, topic
 from tests.intakes import CollectingIntake
 from tests.servers import Certificates, Mosquitto, free_port
 
 pytestmark = pytest.mark.timeout(60)
 VERSIONS = pytest.mark.parametrize("version", [4, 5], ids=["3.1.1", "5"])
+broker, intake = servers.broker, intakes.intake
 
 
 class Gateway:
@@ -90,18 +92,6 @@ class Box:
         async with asyncio.timeout(20):
             while not self.metric(name):  # noqa: ASYNC110 - a metric tells nobody that it changed
                 await asyncio.sleep(0.01)  # as above
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
-
-
-@pytest.fixture
-def intake() -> Iterator[CollectingIntake]:
-    with CollectingIntake() as collecting:
-        yield collecting
 
 
 @pytest.fixture(scope="module")

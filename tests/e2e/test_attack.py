@@ -21,6 +21,7 @@ from collector.model import Tick
 from collector.telemetry import Telemetry
 from meterwatch.app import Program
 from meterwatch.clock import SystemClock
+from tests import servers
 from tests.campaigns import kill
 from tests.campaigns.sending import Sender
 from tests.campaigns.traffic import Sent, write_fleet
@@ -28,11 +29,7 @@ from tests.e2e.test_running import health, latest, listen, messages, readings, s
 from tests.programs import RunningProgram, eventually
 from tests.servers import Mosquitto, free_port
 
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
+broker = servers.broker
 
 
 def session(fleet: Path, port: int, sent: list[Sent], so_far: list[Sent]) -> RunningProgram:
