@@ -16,7 +16,6 @@ from influxdb_client.rest import ApiException
 from adapters.identity.credentials import Credentials, new_token
 from adapters.identity.store import CredentialStore
 from adapters.sources.http import Rates
-from collector.errors import TemporaryError
 from collector.model import Reason
 from tests import intakes
 from tests.adapters.http_served import Served
@@ -49,13 +48,6 @@ rate_requests = 1000
 rate_readings = 100000
 """
 intake = intakes.intake
-
-
-def stored(fleet: Path) -> int:
-    try:
-        return kill.stored(fleet)
-    except TemporaryError:  # the archive is being made
-        return 0
 
 
 def client(url: str, token: str = "token-of-gw-print", **more: Any) -> InfluxDBClient:
@@ -170,7 +162,7 @@ def test_nothing_is_lost_when_the_program_is_killed_under_its_batching_writer(
                 written += 1
 
     def more_than(goal: int) -> None:
-        eventually(lambda: stored(fleet) >= goal or errors, "they are stored")
+        eventually(lambda: kill.stored(fleet) >= goal or errors, "they are stored")
 
     writer = threading.Thread(target=write, daemon=True)
     try:
@@ -179,7 +171,7 @@ def test_nothing_is_lost_when_the_program_is_killed_under_its_batching_writer(
                 program.wait_for("source-up")
                 if not turn:
                     writer.start()
-                more_than(stored(fleet) + 200)
+                more_than(kill.stored(fleet) + 200)
                 program.kill()
     finally:
         stop.set()
@@ -188,6 +180,6 @@ def test_nothing_is_lost_when_the_program_is_killed_under_its_batching_writer(
         assert not writer.is_alive()
         assert not errors
         assert written > 400
-        eventually(lambda: stored(fleet) >= written, "every one is stored")
+        eventually(lambda: kill.stored(fleet) >= written, "every one is stored")
         assert program.stop() == 0
-    assert stored(fleet) == written
+    assert kill.stored(fleet) == written

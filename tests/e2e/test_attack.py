@@ -23,10 +23,11 @@ from meterwatch.app import Program
 from meterwatch.clock import SystemClock
 from tests import servers
 from tests.campaigns import kill
-from tests.campaigns.sending import Sender
-from tests.campaigns.traffic import Sent, write_fleet
-from tests.e2e.test_running import health, latest, listen, messages, readings, send, stored
-from tests.programs import RunningProgram, eventually
+from tests.campaigns.kill import stored
+from tests.campaigns.sending import Sender, send
+from tests.campaigns.traffic import Sent, messages, readings, write_fleet
+from tests.e2e.operated import latest, listen
+from tests.programs import RunningProgram, eventually, health
 from tests.servers import Mosquitto, free_port
 
 broker = servers.broker

@@ -21,10 +21,11 @@ from collector.errors import TemporaryError
 from collector.model import Quality
 from tests.campaigns import kill
 from tests.campaigns.held import compare, held_by_influx, held_by_victoria, wanted_of
-from tests.campaigns.traffic import Sent, write_fleet
+from tests.campaigns.kill import stored
+from tests.campaigns.sending import send
+from tests.campaigns.traffic import Sent, messages, readings, write_fleet
 from tests.databases import InfluxDb, VictoriaMetrics
-from tests.e2e.test_running import health, messages, meterwatch, readings, send, stored
-from tests.programs import RunningProgram, eventually
+from tests.programs import RunningProgram, eventually, health, meterwatch
 from tests.servers import Mosquitto, free_port
 
 DAY_MS = 86_400_000
