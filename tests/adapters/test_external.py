@@ -29,9 +29,10 @@ from adapters.stores.victoria import VictoriaDatabase
 from collector.errors import MeterwatchError, RejectedError, TemporaryError
 from collector.model import Batch, Quality
 from collector.schema import Statement
-from tests.adapters.test_line import replaced
+from tests.adapters.line_parser import replaced
 from tests.databases import InfluxDb, VictoriaMetrics
-from tests.http_server import Answer, HttpServer, free_port
+from tests.http_server import Answer, HttpServer
+from tests.servers import free_port
 
 PASSWORD = "pass-Wort-7"
 TOKEN = "token-Zeichen-7"
