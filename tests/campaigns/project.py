@@ -32,14 +32,7 @@ from adapters.stores.victoria import VictoriaDatabase
 from collector.errors import TemporaryError
 from meterwatch.fleet import parse, read_files
 from tests.campaigns import kill
-from tests.campaigns.held import (
-    compare,
-    held_by_influx,
-    held_by_victoria,
-    left,
-    rss_mb,
-    wanted_of,
-)
+from tests.campaigns.held import compare, held_by_influx, held_by_victoria, left, rss_mb, wanted_of
 from tests.campaigns.sending import Sender
 from tests.campaigns.traffic import Sent, Traffic, readings, write_fleet
 from tests.databases import InfluxDb, VictoriaMetrics
