@@ -10,6 +10,11 @@ batch on 413, keeps it on 401 and 403 (Telegraf), and on 400 logs the message an
 batch. So a batch of which part was refused is told with 400, as InfluxDB does: what could be
 used is stored, what could not is kept as refused, the client's log says why, and nothing comes
 again for ever.
+
+What is to be mended of a batch that is stored has no such place: of a 204 no client shows anything,
+200 with a body is as good to Telegraf and the Python client, and to the JavaScript client an error
+("204 HTTP response status code expected"). So 204 stays, the remarks are in a header for whoever
+tries it by hand, and the program's own log tells them to people (``Report.remarked``).
 """
 
 from __future__ import annotations
@@ -41,6 +46,7 @@ CODES: Final = {
     500: "internal error",
     503: "unavailable",
 }
+REMARKS: Final = b"meterwatch-remarks"
 _MESSAGE: Final = 500
 
 
@@ -80,7 +86,8 @@ def of_readings(receipt: Receipt) -> Answer:
 def of_write(receipt: Receipt) -> Answer:
     """To ``POST /api/v2/write``: 204 when all was stored."""
     if not receipt.refused:
-        return Answer(204)
+        remarks = "; ".join(receipt.remarks).encode("ascii", "backslashreplace")
+        return Answer(204, headers=((REMARKS, remarks),) if remarks else ())
     status = 400 if receipt.stored else _status(receipt.refused, 400)
     told = f"partial write: {_told(receipt)}" if receipt.stored else _told(receipt)
     return fault(status, told, _reasons(receipt), stored=receipt.stored)

@@ -129,7 +129,18 @@ def _write(settings: HttpSettings) -> dict[str, Any]:
             _encoding(),
         ],
         "requestBody": {"required": True, "content": {"text/plain": {"schema": text}}},
-        "responses": _answers(*_TAKING, s204={"description": "Synced."}),
+        "responses": _answers(
+            *_TAKING,
+            s204={
+                "description": "Synced.",
+                "headers": {
+                    "Meterwatch-Remarks": {
+                        "description": "What to mend although it is stored.",
+                        "schema": text,
+                    }
+                },
+            },
+        ),
     }
 
 
