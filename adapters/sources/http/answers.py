@@ -2,7 +2,7 @@
 
 Every fault has the same body: ``{"code": ..., "message": ..., "reasons": [...]}``. ``code`` and
 ``message`` are InfluxDB's names, so that its clients show them; ``reasons`` are the refused rows
-as in a receipt (docs/push-http.md).
+as in a receipt, and what else a receipt says stands beside them (docs/push-http.md).
 
 What a client of InfluxDB does with an answer decides what ``/api/v2/write`` says (Telegraf's
 outputs.influxdb_v2; influxdb-client's WritesRetry): it sends again on 429 and 503, splits the
@@ -79,8 +79,7 @@ def of_readings(receipt: Receipt) -> Answer:
     """To ``POST /v1/readings``: 200 with the receipt when anything was stored."""
     if receipt.stored or not receipt.refused:
         return Answer(200, answer(receipt), (JSON,))
-    status = _status(receipt.refused, 422)
-    return fault(status, _told(receipt), _reasons(receipt), id=receipt.id, stored=0)
+    return _refused(receipt, _status(receipt.refused, 422), _told(receipt))
 
 
 def of_write(receipt: Receipt) -> Answer:
@@ -90,7 +89,7 @@ def of_write(receipt: Receipt) -> Answer:
         return Answer(204, headers=((REMARKS, remarks),) if remarks else ())
     status = 400 if receipt.stored else _status(receipt.refused, 400)
     told = f"partial write: {_told(receipt)}" if receipt.stored else _told(receipt)
-    return fault(status, told, _reasons(receipt), stored=receipt.stored)
+    return _refused(receipt, status, told)
 
 
 def _status(refused: Sequence[RefusedRows], otherwise: int) -> int:
@@ -114,6 +113,6 @@ def _told(receipt: Receipt) -> str:
     return f"{sums}{first.reason}: {first.detail}{more}"[:_MESSAGE]
 
 
-def _reasons(receipt: Receipt) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = msgspec.json.decode(answer(receipt))["refused"]
-    return told
+def _refused(receipt: Receipt, status: int, message: str) -> Answer:
+    told: dict[str, Any] = msgspec.json.decode(answer(receipt))
+    return fault(status, message, told.pop("refused"), **told)

@@ -163,6 +163,7 @@ def _shown(summary: str, schema: dict[str, Any], *, full: bool = False) -> dict[
 
 def _schemas() -> dict[str, Any]:
     text, count = {"type": "string"}, {"type": "integer", "minimum": 0}
+    remarks = {"type": "array", "items": text, "description": "What else to mend."}
     value = {"type": ["number", "boolean", "null"]}
     refused = {
         "type": "object",
@@ -217,6 +218,7 @@ def _schemas() -> dict[str, Any]:
                 "id": identity,
                 "stored": count,
                 "refused": {"type": "array", "items": _reference("Refused")},
+                "remarks": remarks,
             },
         },
         "Refused": refused,
@@ -229,6 +231,7 @@ def _schemas() -> dict[str, Any]:
                 "reasons": {"type": "array", "items": _reference("Refused")},
                 "stored": count,
                 "id": identity,
+                "remarks": remarks,
             },
         },
         "Health": {

@@ -33,7 +33,8 @@ class RefusedRows(msgspec.Struct, frozen=True, gc=False):
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What became of one message. ``stored``: readings that go to the journal. ``id``: what the
-    message called itself. ``remarks``: what its sender should mend although they are stored."""
+    message called itself. ``remarks``: what its sender should mend beside what was refused, or
+    although all is stored."""
 
     stored: int
     refused: tuple[RefusedRows, ...] = ()
