@@ -205,7 +205,7 @@ def refused(
     ] = False,
     lang: Lang = Language.en,
 ) -> None:
-    """What was refused, and why; replay after mending."""
+    """What was refused, why, and what to do; replay after mending."""
     from meterwatch.inspect import print_refused
     from meterwatch.replay import replay_refused
 

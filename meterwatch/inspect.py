@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adapters.journals.sqlite import SqliteJournal
+from adapters.sources.payload import remedy
 from adapters.state.alerts import AlertsReader
 from adapters.stores.archive_reader import ArchiveReader
 from collector.alerts import CLOSED, FIRING, LEVEL_LABELS, RESOLVED, Alert, Level
@@ -235,7 +236,7 @@ def _place(device: Device) -> str:
 
 
 def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
-    """What was refused, the newest first, and how much in all."""
+    """What was refused, the newest first, and what to do about it."""
     fleet = parse(read_files(folder))
     zone = ZoneInfo(fleet.settings.program.zone)
     reader = ArchiveReader(kept(fleet, "archive.db"))
@@ -251,9 +252,12 @@ def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
             origins.get(row.origin, str(row.origin)),
             f"{row.readings:,} {word('reading' if row.readings == 1 else 'readings', lang)}",
         ]
+        below = [refusal(row.detail, lang)]
         if row.replayed:
             head.append(word("taken", lang))
-        entry(head, [refusal(row.detail, lang)])
+        elif todo := remedy(row.reason, row.detail):
+            below.append(f"-> {refusal(todo, lang)}")
+        entry(head, below)
     if len(rows) in {0, limit}:
         Console(highlight=False).print(word("newest" if rows else "nothing", lang))
 

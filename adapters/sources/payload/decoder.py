@@ -28,7 +28,7 @@ from adapters.sources.payload.line_protocol import LineReader
 from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.own import read
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
-from adapters.sources.payload.receipts import TOPIC, Receipt
+from adapters.sources.payload.receipts import Receipt
 from adapters.sources.payload.remarks import ahead
 from adapters.sources.payload.shape import (
     REMARK,
@@ -361,7 +361,6 @@ class PayloadDecoder:
         if not gateway:
             told = f"topic {topic!r:.120} is not meterwatch/v1/GATEWAY/readings"
             notes.add(Reason.PAYLOAD, "", told, 1)
-            notes.todo = TOPIC
             return notes, own
         told = f"no gateway {gateway!r:.80} in the registry: add it to its site's file"
         notes.add(Reason.UNKNOWN_GATEWAY, "", told, max(count, 1))
