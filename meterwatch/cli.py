@@ -122,16 +122,16 @@ def run(
 
 @app.command()
 def check(folder: Folder) -> None:
-    """Name every fault in a fleet folder, and in how its databases are set up.
+    """Name every fault in a fleet folder, and in what it names: files, secrets, databases.
 
     Each with file and line; exit code 1 if there is any.
     """
     from meterwatch.fleet import parse, read_files
-    from meterwatch.inspect import databases, summary
+    from meterwatch.inspect import outside, summary
 
     with _told("influx"):
         fleet = parse(read_files(folder))
-        for line in (*summary(fleet), *databases(fleet, folder)):
+        for line in (*summary(fleet), *outside(fleet, folder)):
             print(line)
 
 

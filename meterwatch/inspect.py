@@ -7,7 +7,7 @@ All of it works while the program runs, and while it does not.
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ from collector.model import Mark, Reason
 from collector.registry import FOREVER, Device, Registry
 from collector.settings import HttpSource, ListenerSource, MqttSource
 from collector.telemetry import Telemetry
+from meterwatch import named_files
 from meterwatch.fleet import Fleet, kept, parse, read_files
 from meterwatch.projections import looked_at
 from meterwatch.refusal_words import refusal
@@ -128,12 +129,12 @@ def summary(fleet: Fleet) -> list[str]:
     return lines
 
 
-def databases(fleet: Fleet, folder: Path) -> list[str]:
-    """What ``check`` says of the databases that the settings name. Raises ``ConfigurationError``
-    for those that would hold other numbers than they are given."""
+def outside(fleet: Fleet, folder: Path) -> list[str]:
+    """What ``check`` says of what the settings name: files, secrets, and databases. Raises
+    ``ConfigurationError`` for what could not be used, and for databases that would hold other
+    numbers than they are given."""
     place = SimpleNamespace(folder=folder)
-    faults: list[Fault] = []
-    notes: list[str] = []
+    faults, notes = named_files.looked_at(fleet, datetime.now(UTC))
     for one in fleet.settings.projections:
         if one.enabled:
             secret = partial(secret_text, folder)
@@ -141,7 +142,7 @@ def databases(fleet: Fleet, folder: Path) -> list[str]:
             faults += found
             notes += told
     if faults:
-        raise ConfigurationError(faults)
+        raise ConfigurationError(sorted(set(faults)))
     return notes
 
 
