@@ -189,7 +189,7 @@ def decode(
 def status(folder: Folder, lang: Lang = Language.en) -> None:
     """Sources, backlog, each device's last reading.
 
-    Also the metering places that have no device.
+    Also gateways whose clock is wrong, and the metering places that have no device.
     """
     from meterwatch.inspect import print_status
 

@@ -71,6 +71,9 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "up": ("up", "在线"),
     "down": ("down", "离线"),
     "why": ("why", "原因"),
+    "gateway": ("gateway", "网关"),
+    "clock": ("clock", "时钟"),
+    "found": ("found", "判定时间"),
     "alive": ("last sign of life of the program", "程序最近活动"),
     "level": ("level", "级别"),
     "rule": ("rule", "规则"),
@@ -147,8 +150,8 @@ def outside(fleet: Fleet, folder: Path) -> list[str]:
 
 
 def print_status(folder: Path, lang: str) -> None:
-    """Sources up or down, backlog of every consumer, last reading of every device, places
-    without a device."""
+    """Sources up or down, wrong clocks of gateways, backlog of every consumer, last reading of
+    every device, places without a device."""
     console = Console()
     fleet = parse(read_files(folder))
     zone = ZoneInfo(fleet.settings.program.zone)
@@ -176,6 +179,9 @@ def print_status(folder: Path, lang: str) -> None:
         told = moment(alive, zone) if alive else word("never", lang)
         console.print(f"{word('alive', lang)}: {told}", highlight=False)
         console.print(_sources(fleet, reader, zone, lang))
+        clocks = _clocks(fleet.registry, reader, zone, lang)
+        if clocks.row_count:
+            console.print(clocks)
         console.print(_devices(fleet.registry, reader, zone, lang))
     finally:
         reader.close()
@@ -206,6 +212,17 @@ def _sources(fleet: Fleet, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> 
         else:
             state = word("up" if said.up else "down", lang)
             grid.add_row(name, state, moment(said.since, zone), said.reason)
+    return grid
+
+
+def _clocks(registry: Registry, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
+    """Gateways whose clock is wrong, as the program found it last."""
+    states = reader.states()
+    grid = Table(*(word(key, lang) for key in ("gateway", "clock", "found")))
+    for gateway in registry.gateways:
+        said = states.get(f"gateway:{gateway}")
+        if said is not None and said.reason:
+            grid.add_row(gateway, refusal(said.reason, lang), moment(said.told, zone))
     return grid
 
 
