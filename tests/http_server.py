@@ -139,10 +139,3 @@ def _handler(server: HttpServer) -> type[BaseHTTPRequestHandler]:
             """The tests read ``requests``."""
 
     return Handler
-
-
-def free_port() -> int:
-    """A port where nothing listens at present: for "connection refused"."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

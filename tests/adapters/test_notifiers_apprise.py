@@ -11,7 +11,8 @@ import pytest
 from adapters.notifiers.apprise import AppriseNotifier
 from collector.errors import ConfigurationError, RejectedError, TemporaryError
 from collector.ports import Notice
-from tests.http_server import Answer, HttpServer, free_port
+from tests.http_server import Answer, HttpServer
+from tests.servers import free_port
 
 NOTICE = Notice("MW-ABC", 2, "【较重】预警", "编号：MW-ABC")
 TOKEN = "a1b2c3d4" * 8

@@ -11,7 +11,8 @@ import pytest
 from adapters.notifiers.apprise import AppriseNotifier
 from collector.errors import RejectedError, TemporaryError
 from collector.ports import Notice, Notifier
-from tests.http_server import Answer, HttpServer, Request, free_port
+from tests.http_server import Answer, HttpServer, Request
+from tests.servers import free_port
 
 NOTICE = Notice("MW-ABC", 4, "【紧急】预警：超过限值", "数值：128.4 mg/m³\n编号：MW-ABC")
 
