@@ -246,9 +246,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """``origin`` came up or went down at ``time``, and why. An origin is whatever can be silent
-    as a whole: a source (``mqtt:main``), a bus (``modbus:10.0.0.5:502``), a gateway
-    (``gateway:gw-1``), a device (``device:site/id``)."""
+    """``origin`` came up or went down at ``time``, and why; or is up, and this is to be mended. An
+    origin is whatever can be silent as a whole: a source (``mqtt:main``), a bus
+    (``modbus:10.0.0.5:502``), a gateway (``gateway:gw-1``, of whose clock it is told here), a
+    device (``device:site/id``)."""
 
     time: int
     origin: int

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapters.journals.sqlite import SqliteJournal
+from adapters.sources.payload import Clocks
 from adapters.state.roomlock import RoomLock
 from collector.errors import ConfigurationError, TemporaryError
 from collector.folding import FoldLoop
@@ -46,7 +47,7 @@ SETTLE_SECONDS: Final = 0.2
 """An edited file must look the same so much later: editors do not write at one stroke."""
 STALLED_SECONDS: Final = 60.0
 MOST_DOWN: Final = 100
-"""Sources named in /healthz at most."""
+"""Sources named in /healthz at most; gateways, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class Program:
         self.clock = clock
         self.telemetry = telemetry
         self.options = options or Options()
+        self.clocks = Clocks(telemetry)
+        self._clocks_told: dict[str, str] = {}
         self.fleet = fleets.parse(fleets.read_files(folder))
         self.data = folder / self.fleet.settings.program.data
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -233,6 +236,7 @@ class Program:
             await self.intake.deliver(
                 Delivery(None, Urgency.CONTROL, entries=[Tick(self.clock.now())])
             )
+            self._tell_clocks()
             await asyncio.to_thread(projections.relieve, self)
             now = self.clock.now()
             # Not further off than one width: a clock that was set back is not waited for.
@@ -373,6 +377,14 @@ class Program:
         state = SourceState(self.clock.now(), int(number), up, reason)
         self.intake.submit(Delivery(None, Urgency.CONTROL, entries=[state]))
 
+    def _tell_clocks(self) -> None:
+        """Tell what is newly known of gateways' clocks: the archive keeps the last word of each."""
+        for gateway, told in self.clocks.told(self.clock.now()).items():
+            if self._clocks_told.get(gateway) != told:
+                self._clocks_told[gateway] = told
+                # Of a gateway nobody goes by this being up: it is judged by what it sends.
+                self.source_state(f"gateway:{gateway}", up=True, reason=told)
+
     # --- health -----------------------------------------------------------------------------
 
     def health(self) -> tuple[bool, dict[str, Any]]:
@@ -391,6 +403,7 @@ class Program:
                 "max_mb": self.fleet.settings.journal.max_mb,
             },
             "sources": self._source_health(),
+            "clocks": self._wrong_clocks(),
         }
 
     def _fold_health(self, fold: FoldLoop) -> dict[str, Any]:
@@ -409,11 +422,10 @@ class Program:
 
     def _source_health(self) -> dict[str, Any]:
         """How many origins that ever said so are up, and which are down, since when and why."""
-        states = dict(self.intake.sources)
+        said = list(self.intake.sources.values())
         names = self.journal.origin_names()
-        down = sorted(
-            (state for state in states.values() if not state.up), key=lambda one: one.time
-        )
+        states = [one for one in said if not names[one.origin].startswith("gateway:")]
+        down = sorted((state for state in states if not state.up), key=lambda one: one.time)
         return {
             "up": len(states) - len(down),
             "down": len(down),
@@ -422,6 +434,12 @@ class Program:
                 for one in down[-MOST_DOWN:]
             },
         }
+
+    def _wrong_clocks(self) -> dict[str, str]:
+        """What is wrong with clocks, by gateway of the registry."""
+        known = self.fleet.registry.gateways
+        told = list(self._clocks_told.items())
+        return dict([one for one in told if one[1] and one[0] in known][:MOST_DOWN])
 
 
 async def run_until_signal(program: Program) -> None:

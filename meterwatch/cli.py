@@ -122,16 +122,16 @@ def run(
 
 @app.command()
 def check(folder: Folder) -> None:
-    """Name every fault in a fleet folder, and in how its databases are set up.
+    """Name every fault in a fleet folder, and in what it names: files, secrets, databases.
 
     Each with file and line; exit code 1 if there is any.
     """
     from meterwatch.fleet import parse, read_files
-    from meterwatch.inspect import databases, summary
+    from meterwatch.inspect import outside, summary
 
     with _told("influx"):
         fleet = parse(read_files(folder))
-        for line in (*summary(fleet), *databases(fleet, folder)):
+        for line in (*summary(fleet), *outside(fleet, folder)):
             print(line)
 
 
@@ -189,7 +189,7 @@ def decode(
 def status(folder: Folder, lang: Lang = Language.en) -> None:
     """Sources, backlog, each device's last reading.
 
-    Also the metering places that have no device.
+    Also gateways whose clock is wrong, and the metering places that have no device.
     """
     from meterwatch.inspect import print_status
 
@@ -205,7 +205,7 @@ def refused(
     ] = False,
     lang: Lang = Language.en,
 ) -> None:
-    """What was refused, and why; replay after mending."""
+    """What was refused, why, and what to do; replay after mending."""
     from meterwatch.inspect import print_refused
     from meterwatch.replay import replay_refused
 

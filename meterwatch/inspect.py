@@ -7,7 +7,7 @@ All of it works while the program runs, and while it does not.
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adapters.journals.sqlite import SqliteJournal
+from adapters.sources.payload import remedy
 from adapters.state.alerts import AlertsReader
 from adapters.stores.archive_reader import ArchiveReader
 from collector.alerts import CLOSED, FIRING, LEVEL_LABELS, RESOLVED, Alert, Level
@@ -28,6 +29,7 @@ from collector.model import Mark, Reason
 from collector.registry import FOREVER, Device, Registry
 from collector.settings import HttpSource, ListenerSource, MqttSource
 from collector.telemetry import Telemetry
+from meterwatch import named_files
 from meterwatch.fleet import Fleet, kept, parse, read_files
 from meterwatch.projections import looked_at
 from meterwatch.refusal_words import refusal
@@ -69,6 +71,9 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "up": ("up", "在线"),
     "down": ("down", "离线"),
     "why": ("why", "原因"),
+    "gateway": ("gateway", "网关"),
+    "clock": ("clock", "时钟"),
+    "found": ("found", "判定时间"),
     "alive": ("last sign of life of the program", "程序最近活动"),
     "level": ("level", "级别"),
     "rule": ("rule", "规则"),
@@ -127,12 +132,12 @@ def summary(fleet: Fleet) -> list[str]:
     return lines
 
 
-def databases(fleet: Fleet, folder: Path) -> list[str]:
-    """What ``check`` says of the databases that the settings name. Raises ``ConfigurationError``
-    for those that would hold other numbers than they are given."""
+def outside(fleet: Fleet, folder: Path) -> list[str]:
+    """What ``check`` says of what the settings name: files, secrets, and databases. Raises
+    ``ConfigurationError`` for what could not be used, and for databases that would hold other
+    numbers than they are given."""
     place = SimpleNamespace(folder=folder)
-    faults: list[Fault] = []
-    notes: list[str] = []
+    faults, notes = named_files.looked_at(fleet, datetime.now(UTC))
     for one in fleet.settings.projections:
         if one.enabled:
             secret = partial(secret_text, folder)
@@ -140,13 +145,13 @@ def databases(fleet: Fleet, folder: Path) -> list[str]:
             faults += found
             notes += told
     if faults:
-        raise ConfigurationError(faults)
+        raise ConfigurationError(sorted(set(faults)))
     return notes
 
 
 def print_status(folder: Path, lang: str) -> None:
-    """Sources up or down, backlog of every consumer, last reading of every device, places
-    without a device."""
+    """Sources up or down, wrong clocks of gateways, backlog of every consumer, last reading of
+    every device, places without a device."""
     console = Console()
     fleet = parse(read_files(folder))
     zone = ZoneInfo(fleet.settings.program.zone)
@@ -174,6 +179,9 @@ def print_status(folder: Path, lang: str) -> None:
         told = moment(alive, zone) if alive else word("never", lang)
         console.print(f"{word('alive', lang)}: {told}", highlight=False)
         console.print(_sources(fleet, reader, zone, lang))
+        clocks = _clocks(fleet.registry, reader, zone, lang)
+        if clocks.row_count:
+            console.print(clocks)
         console.print(_devices(fleet.registry, reader, zone, lang))
     finally:
         reader.close()
@@ -207,6 +215,17 @@ def _sources(fleet: Fleet, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> 
     return grid
 
 
+def _clocks(registry: Registry, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
+    """Gateways whose clock is wrong, as the program found it last."""
+    states = reader.states()
+    grid = Table(*(word(key, lang) for key in ("gateway", "clock", "found")))
+    for gateway in registry.gateways:
+        said = states.get(f"gateway:{gateway}")
+        if said is not None and said.reason:
+            grid.add_row(gateway, refusal(said.reason, lang), moment(said.told, zone))
+    return grid
+
+
 def _devices(registry: Registry, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
     known = set(reader.point_names())
     names: dict[str, set[str]] = {}
@@ -235,7 +254,7 @@ def _place(device: Device) -> str:
 
 
 def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
-    """What was refused, the newest first, and how much in all."""
+    """What was refused, the newest first, and what to do about it."""
     fleet = parse(read_files(folder))
     zone = ZoneInfo(fleet.settings.program.zone)
     reader = ArchiveReader(kept(fleet, "archive.db"))
@@ -251,9 +270,12 @@ def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
             origins.get(row.origin, str(row.origin)),
             f"{row.readings:,} {word('reading' if row.readings == 1 else 'readings', lang)}",
         ]
+        below = [refusal(row.detail, lang)]
         if row.replayed:
             head.append(word("taken", lang))
-        entry(head, [refusal(row.detail, lang)])
+        elif todo := remedy(row.reason, row.detail):
+            below.append(f"-> {refusal(todo, lang)}")
+        entry(head, below)
     if len(rows) in {0, limit}:
         Console(highlight=False).print(word("newest" if rows else "nothing", lang))
 

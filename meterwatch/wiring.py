@@ -110,7 +110,7 @@ def _decoder(program: Program, one: MqttSource | HttpSource | ListenerSource) ->
         late_after_ms=program.fleet.settings.program.late_after_ms,
         profiles=program.fleet.profiles,
         formats=program.fleet.formats,
-        clocks=payload.Clocks(program.telemetry),
+        clocks=program.clocks,
         **more,
     )
 

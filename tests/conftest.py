@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Material that lies beside the project on some machines: real data, domain facts."""
 SERVERS = ("mosquitto", "strace")
+MEMORY, ROOM = Path("/dev/shm"), 512 << 20
 
 settings.register_profile(
     "explore", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -50,3 +51,14 @@ def open_path() -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o755)
         yield path
+
+
+@pytest.fixture(scope="module")
+def memory_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory where there is room: for a long time in simulated time, most of which
+    would be spent on waiting for the disk. Nothing that is tested with it is about the disk."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+            yield Path(name)
+    else:
+        yield tmp_path_factory.mktemp("memory")

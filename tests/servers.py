@@ -7,7 +7,9 @@ A test file takes the fixture with ``broker = servers.broker``.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import random
 import shutil
 import signal
 import socket
@@ -24,6 +26,9 @@ import pytest
 _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 START_S = 20.0
 
+_CHANCE = random.SystemRandom()
+"""hypothesis has the other one begin anew, in every worker alike."""
+
 
 def program(name: str) -> str:
     """Path of a system program, or skip the test that needs it."""
@@ -34,9 +39,12 @@ def program(name: str) -> str:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on at this moment, and that the system gives to no
+    connection: those begin above."""
+    while True:
+        port = _CHANCE.randrange(15_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ def test_topics_and_reasons_are_ours() -> None:
     assert channels["readings"]["address"].replace("{gateway}", "+") == TOPIC
     assert channels["replies"]["address"] == f"meterwatch/v1/{{gateway}}/{REPLIES}"
     reasons = set(TOLD["components"]["schemas"]["refused"]["properties"]["reason"]["enum"])
-    # An unknown gateway gets no reply.
-    assert reasons == TODO.keys() - {Reason.UNKNOWN_GATEWAY}
+    # An unknown gateway gets no reply, and no database is asked before one is sent.
+    assert reasons == TODO.keys() - {Reason.UNKNOWN_GATEWAY, Reason.REJECTED, Reason.UNFIT}
     assert BUSY in reasons
 
 

@@ -160,7 +160,7 @@ def test_every_make_goal_is_told_by_make_help() -> None:
         (["prove", "kill", "strace"], "-m tests.campaigns kill strace"),
         (["prove", "docs"], "-m tests.campaigns docs"),
         (["prove", "NAME=kill"], "-m tests.campaigns kill"),
-        (["test", "ARGS=-k park"], "-m pytest -n 2 --dist loadfile -k park"),
+        (["test", "ARGS=-k park"], "-m pytest -n 4 --dist loadfile -k park"),
         (["demo", "SECONDS=20"], "meterwatch demo --seconds 20"),
         (["demo"], "meterwatch demo --seconds 60"),
     ],

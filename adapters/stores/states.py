@@ -1,7 +1,8 @@
 """Who is up and who is down, by their own last word: for whoever asks what is wrong now.
 
-One row per origin that ever spoke of itself (a broker, a bus, a channel to people); their number
-is that of the journal's dictionary. Works inside the transaction of whoever owns the connection.
+One row per origin that ever spoke of itself (a broker, a bus, a channel to people), or of which the
+program did (a gateway, of its clock); their number is that of the journal's dictionary. Works
+inside the transaction of whoever owns the connection.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ CREATE TABLE IF NOT EXISTS origin_state (
 @dataclass(frozen=True, slots=True)
 class OriginState:
     """``name`` is ``up`` or not ``since`` then, and said so last when it ``told`` (UTC ms);
-    ``reason``: why it is down, as told last."""
+    ``reason``: why it is down, or what is to be mended although it is up, as told last."""
 
     name: str
     up: bool

@@ -220,6 +220,7 @@ async def _watch(one: Tried, seconds: float, clock: Clock) -> str:
         if isinstance(taken, Trouble):
             return taken.detail
         one.samples.append((at, taken))
+        now = clock.now()
     return ""
 
 

@@ -111,20 +111,27 @@ def _configuration(folder: Path, port: int) -> Path:
 @asynccontextmanager
 async def _embedded() -> AsyncIterator[RunningBroker]:
     from amqtt.broker import Broker  # noqa: PLC0415 - an extra that only the demo needs
+    from amqtt.errors import BrokerError  # noqa: PLC0415
 
     for name in ("amqtt", "transitions"):  # both tell every packet at level INFO
-        logging.getLogger(name).setLevel(logging.ERROR)
-    server: Any = Broker(
-        {
-            "listeners": {
-                "default": {"type": "tcp", "bind": f"127.0.0.1:{(port := _free_port())}"}
-            },
-            "plugins": {
-                "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}
-            },
-        }
-    )
-    await server.start()
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for left in reversed(range(_TRIES)):
+        port = _free_port()
+        server: Any = Broker(
+            {
+                "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+                "plugins": {
+                    "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}
+                },
+            }
+        )
+        try:
+            await server.start()
+        except BrokerError:  # somebody took the port
+            if not left:
+                raise
+        else:
+            break
     try:
         yield RunningBroker("embedded", port, 4)
     finally:

@@ -133,6 +133,22 @@ def test_what_cannot_be_used_is_refused_in_words_and_kept(
         assert served.post(message(row())).status == 200
 
 
+def test_what_else_is_to_be_mended_of_a_refused_body_stands_beside_its_reasons() -> None:
+    unit = "its times are seconds where milliseconds are meant: they were taken as such"
+    with CollectingIntake() as intake, Served(intake) as served:
+        body = served.post(message(row("x", time=T0 // 1000), id=7)).json()
+        assert [part["reason"] for part in body["reasons"]] == [Reason.UNKNOWN_DEVICE]
+        assert (body["id"], body["stored"], body["remarks"]) == (7, 0, [unit])
+        long, cut = message(row("x"), id="y" * 99), b'{"id": "%s", "readings": 7}' % (b"y" * 99)
+        for gateway, sent in (("gw-print", long), ("gw-gone", long), ("gw-gone", cut)):
+            (told,) = served.post(sent, gateway=gateway).json()["remarks"]
+            assert told.startswith('"id" has 99 characters')
+        lines = f"m,device=main-meter power.active=1 {T0 + 3_600_000}\nm,device=x a=1 {T0}"
+        body = served.post(lines.encode(), f"{WRITE}?precision=ms").json()
+        assert (body["stored"], len(body["reasons"]), len(body["remarks"])) == (1, 1, 1)
+        assert "remarks" not in served.post(message(row("x"))).json(), "nothing else"
+
+
 def test_a_body_that_turns_out_too_large_while_it_comes_is_refused_with_its_beginning() -> None:
     with CollectingIntake() as intake, Served(intake, settings={"max_body": 4096}) as served:
         with Wire(served) as wire:

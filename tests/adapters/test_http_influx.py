@@ -12,13 +12,14 @@ from influxdb_client import InfluxDBClient, Point, WriteOptions
 from influxdb_client.client.exceptions import InfluxDBError
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
+from structlog.testing import capture_logs
 
 from adapters.identity.credentials import Credentials, new_token
 from adapters.identity.store import CredentialStore
 from adapters.sources.http import Rates
 from collector.model import Reason
 from tests import intakes
-from tests.adapters.http_served import Served
+from tests.adapters.http_served import WRITE, Served
 from tests.adapters.pushed import T0, Fleet
 from tests.campaigns import kill
 from tests.campaigns.traffic import write_fleet
@@ -119,6 +120,24 @@ def test_its_batching_writer_does_not_send_a_refused_part_again(
     assert intake.count() == 39
     assert [error.response.status for error in errors] == [400]
     assert len(intake.refusals()) == 1
+
+
+def test_what_to_mend_of_a_stored_batch_is_in_a_header_and_once_in_our_log(
+    served: Served, intake: CollectingIntake
+) -> None:
+    ahead = point(3_600_000)
+    with capture_logs() as logs, client(served.url) as influx:
+        for _ in range(2):
+            influx.write_api(SYNCHRONOUS).write("any", record=ahead)  # it minds no header
+        answer = served.post(ahead.to_line_protocol("ms").encode(), f"{WRITE}?precision=ms")
+        served.post(point(1).to_line_protocol("ms").encode(), f"{WRITE}?precision=ms")
+    assert intake.count() == 4
+    told = answer.headers["meterwatch-remarks"]
+    assert (answer.status, answer.body) == (204, b"")
+    assert told.startswith("1 reading is 1 h in the future")
+    assert [(one["who"], one["message"]) for one in logs if one["event"] == "http-remarks"] == [
+        ("gw-print", told)
+    ]
 
 
 @pytest.mark.parametrize(

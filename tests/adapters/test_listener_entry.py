@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from adapters.sources.mqttwire import packets
+from adapters.sources.payload import remedy
 from collector.model import Reason
+from meterwatch.refusal_words import refusal
 from tests.adapters.listener_served import Raw, ServedListener, connect, packet, publish
 from tests.adapters.papers import Papers
 from tests.adapters.pushed import BODY, T0, Fleet, message, row, topic
@@ -88,6 +90,10 @@ def test_nobody_publishes_for_another_and_what_tries_is_kept(
         assert b"gw-print publishes to meterwatch/v1/gw-print/readings" in body
         (kept,) = intake.refusals()
         assert (kept.reason, kept.sample) == (reason, BODY)
+        assert remedy(kept.reason, kept.detail).startswith("publish to ")
+        assert refusal(kept.detail, "zh").endswith(
+            "gw-print 应发布到 meterwatch/v1/gw-print/readings"
+        )
         assert kept.origin == Fleet(source="mqtt-listener:main").origin("gateway:gw-print")
         assert intake.count() == 0
         raw.publish(BODY, 4, version=5)  # and the connection goes on

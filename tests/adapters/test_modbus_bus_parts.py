@@ -55,6 +55,14 @@ def test_halving_reads_all_there_is_and_ends(wanted: set[int], refused: set[int]
     assert refusals <= 16 * len(refused)
 
 
+def test_a_function_that_a_device_does_not_know_is_not_searched_in_halves() -> None:
+    registers = [Register("frequency", 4, address, "u16", "Hz") for address in range(40)]
+    search = Search()
+    assert search.refused((4, 0, 40), spans(registers), code=1) == []
+    assert not blocks(registers, 16, 125, lack=search.lack)
+    assert blocks([Register("frequency", 3, 0, "u16", "Hz")], 16, 125, lack=search.lack)
+
+
 def test_one_missing_register_of_forty_costs_one_more_question() -> None:
     registers = [Register("frequency", 3, address, "u16", "Hz") for address in range(40)]
     read, questions, refusals = polls(registers, {17})

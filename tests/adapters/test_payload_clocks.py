@@ -90,6 +90,25 @@ class TestVerdict:
         clocks = fed([8 * HOUR] * 10 + [0] * 10)
         assert kinds(clocks) == []
 
+    def test_what_is_told_of_each_is_nothing_until_enough_came(self) -> None:
+        clocks = fed([-8 * HOUR] * 3)
+        clocks.of("right")
+        clocks.of("unit").saw_unit(T0, "s")
+        assert list(clocks.told(T0)) == ["unit"]
+        assert list(clocks.told(T0 + 2 * HOUR).values()) == [""]
+        for minute in range(3, 6):
+            now = T0 + minute * MINUTE
+            clocks.of("gw").saw(now, now - 8 * HOUR)
+        for minute in range(4):
+            clocks.of("right").saw(T0 + minute * MINUTE, T0 + minute * MINUTE)
+        clocks.of("gw").saw_unit(T0, "s")
+        told = clocks.told(T0)
+        assert (list(told), told["right"]) == (["gw", "right", "unit"], "")
+        assert told["gw"] == (
+            "its times are seconds where milliseconds are meant: they were taken as such; "
+            "let it send milliseconds; its clock is steadily 8 h behind: is its zone wrong?"
+        )
+
     @given(st.lists(st.integers(-200 * DAY, AHEAD := 60_000), max_size=40))
     def test_what_comes_late_without_order_is_never_called_a_zone(self, offsets: list[int]) -> None:
         spread = [sorted(offsets[n : n + 4]) for n in range(max(0, len(offsets) - 3))]

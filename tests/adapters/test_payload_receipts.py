@@ -17,7 +17,6 @@ from tests.adapters.any_messages import deliveries
 from tests.adapters.pushed import T0, Fleet, message, row, topic
 
 fleet = Fleet()
-FOR_SENDERS = {Reason.REJECTED, Reason.UNFIT}
 
 
 def receipt(payload: bytes, gateway: str = "gw-print") -> Receipt:
@@ -299,11 +298,11 @@ class TestAnswer:
         one = receipt(message(row("mian-meter")))
         (part,) = json.loads(answer(one, lambda text: refusal(text, "zh")))["refused"]
         assert part["detail"].startswith("单位 'print' 没有表计 'mian-meter'")
-        assert part["todo"] == "请在台账中登记该表计，或在此更正名称"
+        assert part["todo"] == "请在台账中登记该表计，或在发送端更正名称"
 
-    def test_every_reason_of_a_sender_has_a_remedy_in_both_languages(self) -> None:
+    def test_every_reason_has_a_remedy_in_both_languages(self) -> None:
         reasons = {value for name, value in vars(Reason).items() if name.isupper()}
-        assert set(TODO) == (reasons - FOR_SENDERS) | {BUSY}
+        assert set(TODO) == reasons | {BUSY}
         assert [text for text in TODO.values() if refusal(text, "zh").isascii()] == []
 
 

@@ -10,12 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.sources.polling.polled import Polled
-from adapters.sources.polling.turns import DEAD_WAITS_MOST_MS, FORCED_MS, RETRY_MOST_MS, Turns
+from adapters.sources.polling.turns import (
+    DEAD_WAITS_MOST_MS,
+    FORCED_MS,
+    LOOK_MS,
+    RETRY_MOST_MS,
+    Turns,
+)
 from collector.registry import Device
 
 TIMEOUT = 2_000.0
 START = 1_795_000_000_000 // 900_000 * 900_000
 MINUTE = 60_000
+NEVER = START + 1000 * 24 * 60 * MINUTE
 
 
 class Fake(Polled):
@@ -23,9 +30,11 @@ class Fake(Polled):
 
     __slots__ = ("polled_at", "takes", "tries")
 
-    def __init__(self, name: str, interval: float, takes: int) -> None:
-        super().__init__(Device("s", name, name, "m", interval=interval))
-        self.at = START
+    def __init__(
+        self, name: str, interval: float, takes: int, start: int = 0, end: int = NEVER
+    ) -> None:
+        super().__init__(Device("s", name, name, "m", interval=interval, start=start, end=end))
+        self.at = max(start, START)
         self.takes = takes
         self.polled_at: list[int] = []
         self.tries: list[int] = []
@@ -52,6 +61,7 @@ class Bus:
     devices: list[Fake]
     dead: dict[str, tuple[int, int]]
     now: int = START
+    rests: int = 0
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.devices, 0.0, 0)
@@ -63,9 +73,11 @@ class Bus:
             one = turn.device
             if one is None:
                 assert turn.until > self.now, "it would never end"
+                self.rests += 1
                 self.now = min(turn.until, until)
                 continue
             assert one.at <= self.now or not one.failures or turn.patience is None
+            assert one.device.start <= self.now < one.device.end, "it is not in service"
             if turn.patience is not None:
                 self._ask(one, turn.patience * 1000, short=turn.short)
             else:
@@ -128,6 +140,8 @@ def test_a_dead_device_costs_the_others_no_slot(takes: list[int], spare: float, 
     for one in devices:
         if one is not dead:
             assert missed(one, warm, end) == 0, one.device.id
+    worked = sum(len(one.polled_at) + len(one.tries) for one in devices)
+    assert bus.rests <= 2 * worked + (end - START) / LOOK_MS, "it wakes for nothing"
     probes = [at for at in dead.tries if at > died]
     gaps = [b - a for a, b in itertools.pairwise(probes)]
     most = RETRY_MOST_MS + DEAD_WAITS_MOST_MS + FORCED_MS + 2 * interval * 1000
@@ -194,3 +208,19 @@ def test_a_clock_that_is_set_back_stops_nobody() -> None:
     assert min(devices[1].polled_at) <= back + 61_000
     assert missed(devices[0], back + MINUTE, back + 4 * MINUTE) == 0
     assert len(devices[2].polled_at) + len(devices[2].tries) > 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(load=st.floats(0.3, 5.0), later=st.integers(5_000, 60_000))
+def test_who_is_not_in_service_is_not_asked(load: float, later: int) -> None:
+    interval = 300 / load / 1000
+    devices = [Fake(f"d{n}", interval, 100) for n in range(2)]
+    came = [
+        Fake(f"c{n}", 20 * interval, 100, start=START + MINUTE + later + 1013 * n)
+        for n in range(40)
+    ]
+    left = Fake("left", interval, 100, end=START + later)
+    bus = Bus([*devices, *came, left], {})
+    bus.run(START + 3 * MINUTE)
+    assert all(one.polled_at for one in came)
+    assert left.polled_at

@@ -214,7 +214,9 @@ def test_a_database_that_is_gone_is_told_everywhere_and_costs_nothing(
         assert (status, told["status"]) == (200, "ok"), "a restart of ours would not mend it"
         assert told["folds"]["project-db"]["healthy"] is False
         assert server.url in told["folds"]["project-db"]["trouble"]
-        assert "projection:db" in told["sources"]["which"]
+        eventually(
+            lambda: "projection:db" in health(port)[1]["sources"]["which"], "and that it is down"
+        )
         assert all(told["folds"][name]["healthy"] for name in ("archive", "account", "judge"))
         eventually(lambda: house.stored() == readings(sent), "intake and archive go on")
         eventually(lambda: warned(house.fleet) == {"projection:db"}, "there is a warning")

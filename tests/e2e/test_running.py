@@ -3,16 +3,26 @@ under it, a second one started by mistake, commands beside it, its health page, 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import signal
-from contextlib import ExitStack
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.state.alerts import AlertsReader
+from adapters.stores.archive_reader import ArchiveReader
+from collector.errors import TemporaryError
+from collector.telemetry import Telemetry
+from meterwatch.app import Program
+from meterwatch.clock import SystemClock
 from tests.campaigns import kill
 from tests.campaigns.kill import stored
 from tests.campaigns.sending import send
@@ -200,12 +210,76 @@ def test_health_tells_folds_journal_and_sources(tmp_path: Path) -> None:
             assert set(told["folds"]) == {"archive", "account", "judge"}
             assert all(fold["healthy"] for fold in told["folds"].values())
             assert told["journal"]["accepts"] == "backfill and above"
+            assert told["clocks"] == {}
+            row = {"device": "meter-0", "time": int(time.time())}
+            row |= {"values": {"energy.active.import": 1.0}}
+            send(broker.port, [Sent("meterwatch/v1/gw-1/readings", _json(row), [])])
+            eventually(lambda: health(port)[1]["clocks"], "what is wrong with a clock")
+            told = health(port)[1]
+            assert list(told["clocks"]) == ["gw-1"]
+            assert told["clocks"]["gw-1"].startswith("its times are seconds")
+            assert told["sources"]["up"] == 1, "a gateway is none"
             broker.kill()
             eventually(lambda: health(port)[1]["sources"]["down"] == 1, "it is down")
             status, told = health(port)
             assert status == 200, "a restart of ours would not bring the broker back"
             assert "127.0.0.1" in told["sources"]["which"]["mqtt:main"]["reason"]
             assert program.stop() == 0
+
+
+@asynccontextmanager
+async def in_process(fleet: Path) -> AsyncIterator[Program]:
+    program, stopping = Program(fleet, SystemClock(), Telemetry()), asyncio.Event()
+    running = asyncio.create_task(program.run(stopping))
+    await program.started.wait()
+    try:
+        yield program
+    finally:
+        stopping.set()
+        await running
+
+
+def clocks_in_archive(fleet: Path) -> dict[str, str]:
+    try:
+        with closing(ArchiveReader(fleet / "data" / "archive.db")) as reader:
+            said = reader.states().values()
+    except TemporaryError:  # it is being made
+        return {}
+    return {one.name: one.reason for one in said if one.name.startswith("gateway:")}
+
+
+async def test_status_says_what_is_wrong_with_a_clock_until_it_is_known_to_be_right(
+    tmp_path: Path,
+) -> None:
+    fleet = write_fleet(tmp_path / "fleet", free_port())
+    now, minute = SystemClock().now(), 60_000
+
+    def send(program: Program, ahead: int) -> None:
+        for at in range(now, now + 5 * minute, minute):
+            program.clocks.of("gw-0").saw(at, at + ahead)
+            program.clocks.of("gw-1").saw(at, at)
+
+    async def in_the_archive(told: dict[str, str]) -> None:
+        found = partial(clocks_in_archive, fleet)
+        await asyncio.to_thread(eventually, lambda: found() == told, f"{told}")
+
+    wrong = "its clock is steadily 8 h ahead: is its zone wrong?"
+    async with in_process(fleet) as program:
+        send(program, 480 * minute)
+        await in_the_archive({"gateway:gw-0": wrong, "gateway:gw-1": ""})
+    async with in_process(fleet) as program:  # which knows nothing yet
+        told = await asyncio.to_thread(meterwatch, "status", str(fleet))
+        assert re.search(r"gw-0 +│ its clock is steadily 8 h ahead", told.stdout)
+        assert "gw-1 " not in told.stdout
+        told = await asyncio.to_thread(meterwatch, "status", str(fleet), "--lang", "zh")
+        assert "网关时钟稳定快 8 h" in told.stdout
+        send(program, 0)
+        await in_the_archive({"gateway:gw-0": "", "gateway:gw-1": ""})
+        told = await asyncio.to_thread(meterwatch, "status", str(fleet))
+        assert "gw-0" not in told.stdout
+    reader = AlertsReader(fleet / "data" / "alerts.db")
+    assert [one for one in reader.alerts() if one.subject.startswith("gateway:")] == []
+    reader.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -48,7 +48,7 @@ def plant(shared: Path) -> Plant:
     return Plant.load(shared / "data" / "steel-plant-2018-h1.csv")
 
 
-async def test_polled_over_modbus_in_simulated_time(plant: Plant, tmp_path: Path) -> None:
+async def test_polled_over_modbus_in_simulated_time(plant: Plant, memory_path: Path) -> None:
     clock = SimulatedClock(plant.start)
     profile = load_profiles()["generic-counter"]
     meters = [
@@ -58,19 +58,19 @@ async def test_polled_over_modbus_in_simulated_time(plant: Plant, tmp_path: Path
     async with MeterServer(meters, clock.now) as server:
         bus = f"modbus+tcp://127.0.0.1:{server.port}"
         lines = (f'connection = "{bus}?unit=1"', f'connection = "{bus}?unit=2"')
-        plant.write_fleet(tmp_path / "fleet", MODBUS, lines)
-        program = Program(tmp_path / "fleet", clock, Telemetry())
+        plant.write_fleet(memory_path / "fleet", MODBUS, lines)
+        program = Program(memory_path / "fleet", clock, Telemetry())
         stopping = asyncio.Event()
         running = asyncio.create_task(program.run(stopping))
         await program.started.wait()
         await clock.run_until(int(plant.ends[-1]) + 60_000)
         stopping.set()
         await running
-    reader = ArchiveReader(tmp_path / "fleet" / "data" / "archive.db")
+    reader = ArchiveReader(memory_path / "fleet" / "data" / "archive.db")
     stored = reader.read(POINT, 0, 2**62)
     # One poll at each quarter-hour and one more when the new meter came into service.
     assert len(stored) == len(plant.ends) + 2
-    check_books(plant, tmp_path / "fleet" / "data")
+    check_books(plant, memory_path / "fleet" / "data")
 
 
 def test_pushed_over_mqtt_doubled_shuffled_and_across_a_broker_restart(

@@ -14,12 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from adapters.journals.sqlite import SqliteJournal
+from adapters.sources.payload.receipts import TODO
 from adapters.stores.archive import Archive
 from collector.model import Batch, Mark, Reason, Refusal
 from collector.records import encode
 from collector.telemetry import Telemetry
 from meterwatch.cli import app
 from meterwatch.decode import Numbering
+from meterwatch.refusal_words import refusal
 from tests.campaigns.kill import journal_last
 from tests.campaigns.sending import Sender
 from tests.campaigns.traffic import Sent, messages, write_fleet
@@ -241,9 +243,15 @@ def test_alerts_are_listed_and_a_mark_reaches_the_journal(ran: Path) -> None:
     assert "no" in unknown.stderr
 
 
-def test_what_was_refused_is_taken_in_after_mending(ran: Path) -> None:
+def test_what_was_refused_is_told_with_what_to_do_and_taken_in_after_mending(ran: Path) -> None:
     assert "taken in" in _output(["refused", str(ran), "--replay"])
-    assert "later" in _output(["refused", str(ran)]), "not mended: it stays"
+    todo = f"    -> {TODO[Reason.UNKNOWN_DEVICE]}\n"
+    found = _output(["refused", str(ran)])
+    assert "later" in found, "not mended: it stays"
+    assert found.count(todo) == 1
+    assert f"-> {refusal(TODO[Reason.UNKNOWN_DEVICE], 'zh')}" in _output(
+        ["refused", str(ran), "--lang", "zh"]
+    )
     registry = ran / "registry" / "plant-0.toml"
     registry.write_text(
         registry.read_text(encoding="utf-8")
@@ -257,6 +265,7 @@ def test_what_was_refused_is_taken_in_after_mending(ran: Path) -> None:
         eventually(
             lambda: "power.active" in _exported(ran, "plant-0/monitor-0/power"), "it is stored"
         )
+        eventually(lambda: todo not in _output(["refused", str(ran)]), "nothing is left to do")
         assert program.stop() == 0
 
 
@@ -282,8 +291,8 @@ def test_readings_on_which_the_program_failed_are_taken_in_later(tmp_path: Path)
         kept = Batch.of([point] * 2, [T0, T0 + 1], [1.0, 2.0], origin=origin)
         cut = encode(kept)[:-1]
         for detail, sample in (("whole", encode(kept)), ("cut", cut)):
-            refusal = Refusal(T0, origin, Reason.PROGRAM_FAULT, detail, 2, "batch-record", sample)
-            journal.append([refusal])
+            failed = Refusal(T0, origin, Reason.PROGRAM_FAULT, detail, 2, "batch-record", sample)
+            journal.append([failed])
         with closing(Archive(data / "archive.db", journal, Telemetry())) as archive:
             archive.apply(journal.read(0))
             archive.commit()

@@ -2,7 +2,7 @@
 
 Every fault has the same body: ``{"code": ..., "message": ..., "reasons": [...]}``. ``code`` and
 ``message`` are InfluxDB's names, so that its clients show them; ``reasons`` are the refused rows
-as in a receipt (docs/push-http.md).
+as in a receipt, and what else a receipt says stands beside them (docs/push-http.md).
 
 What a client of InfluxDB does with an answer decides what ``/api/v2/write`` says (Telegraf's
 outputs.influxdb_v2; influxdb-client's WritesRetry): it sends again on 429 and 503, splits the
@@ -10,6 +10,11 @@ batch on 413, keeps it on 401 and 403 (Telegraf), and on 400 logs the message an
 batch. So a batch of which part was refused is told with 400, as InfluxDB does: what could be
 used is stored, what could not is kept as refused, the client's log says why, and nothing comes
 again for ever.
+
+What is to be mended of a batch that is stored has no such place: of a 204 no client shows anything,
+200 with a body is as good to Telegraf and the Python client, and to the JavaScript client an error
+("204 HTTP response status code expected"). So 204 stays, the remarks are in a header for whoever
+tries it by hand, and the program's own log tells them to people (``Report.remarked``).
 """
 
 from __future__ import annotations
@@ -41,6 +46,7 @@ CODES: Final = {
     500: "internal error",
     503: "unavailable",
 }
+REMARKS: Final = b"meterwatch-remarks"
 _MESSAGE: Final = 500
 
 
@@ -73,17 +79,17 @@ def of_readings(receipt: Receipt) -> Answer:
     """To ``POST /v1/readings``: 200 with the receipt when anything was stored."""
     if receipt.stored or not receipt.refused:
         return Answer(200, answer(receipt), (JSON,))
-    status = _status(receipt.refused, 422)
-    return fault(status, _told(receipt), _reasons(receipt), id=receipt.id, stored=0)
+    return _refused(receipt, _status(receipt.refused, 422), _told(receipt))
 
 
 def of_write(receipt: Receipt) -> Answer:
     """To ``POST /api/v2/write``: 204 when all was stored."""
     if not receipt.refused:
-        return Answer(204)
+        remarks = "; ".join(receipt.remarks).encode("ascii", "backslashreplace")
+        return Answer(204, headers=((REMARKS, remarks),) if remarks else ())
     status = 400 if receipt.stored else _status(receipt.refused, 400)
     told = f"partial write: {_told(receipt)}" if receipt.stored else _told(receipt)
-    return fault(status, told, _reasons(receipt), stored=receipt.stored)
+    return _refused(receipt, status, told)
 
 
 def _status(refused: Sequence[RefusedRows], otherwise: int) -> int:
@@ -107,6 +113,6 @@ def _told(receipt: Receipt) -> str:
     return f"{sums}{first.reason}: {first.detail}{more}"[:_MESSAGE]
 
 
-def _reasons(receipt: Receipt) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = msgspec.json.decode(answer(receipt))["refused"]
-    return told
+def _refused(receipt: Receipt, status: int, message: str) -> Answer:
+    told: dict[str, Any] = msgspec.json.decode(answer(receipt))
+    return fault(status, message, told.pop("refused"), **told)

@@ -129,7 +129,18 @@ def _write(settings: HttpSettings) -> dict[str, Any]:
             _encoding(),
         ],
         "requestBody": {"required": True, "content": {"text/plain": {"schema": text}}},
-        "responses": _answers(*_TAKING, s204={"description": "Synced."}),
+        "responses": _answers(
+            *_TAKING,
+            s204={
+                "description": "Synced.",
+                "headers": {
+                    "Meterwatch-Remarks": {
+                        "description": "What to mend although it is stored.",
+                        "schema": text,
+                    }
+                },
+            },
+        ),
     }
 
 
@@ -152,6 +163,7 @@ def _shown(summary: str, schema: dict[str, Any], *, full: bool = False) -> dict[
 
 def _schemas() -> dict[str, Any]:
     text, count = {"type": "string"}, {"type": "integer", "minimum": 0}
+    remarks = {"type": "array", "items": text, "description": "What else to mend."}
     value = {"type": ["number", "boolean", "null"]}
     refused = {
         "type": "object",
@@ -206,6 +218,7 @@ def _schemas() -> dict[str, Any]:
                 "id": identity,
                 "stored": count,
                 "refused": {"type": "array", "items": _reference("Refused")},
+                "remarks": remarks,
             },
         },
         "Refused": refused,
@@ -218,6 +231,7 @@ def _schemas() -> dict[str, Any]:
                 "reasons": {"type": "array", "items": _reference("Refused")},
                 "stored": count,
                 "id": identity,
+                "remarks": remarks,
             },
         },
         "Health": {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from adapters.sources.http.protocol import Phase
 from adapters.sources.inlet import report
 from collector.telemetry import Telemetry
@@ -18,6 +20,10 @@ class Report(report.Report):
         self._telemetry.count("http_requests", source=self._name, code=str(status))
         if why:
             self.refused(why, who, message, status=status)
+
+    def remarked(self, gateway: str, remarks: Sequence[str]) -> None:
+        """A gateway should mend this although it is stored, and its client tells nobody."""
+        self._trouble("http-remarks", gateway, message="; ".join(remarks))
 
     def slow(self, phase: Phase, address: str) -> None:
         """A connection was ended for its slowness."""

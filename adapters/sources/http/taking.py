@@ -231,6 +231,8 @@ class Taking:
         if outcome is None:
             raise RefusedError("disk", _full())
         share.used(readings=outcome.stored + sum([part.count for part in outcome.refused]))
+        if self._form and outcome.remarks:  # of the write API, whose clients show none
+            service.report.remarked(gateway, outcome.remarks)
         return self._told(outcome)
 
 

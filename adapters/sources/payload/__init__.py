@@ -4,7 +4,7 @@ from adapters.sources.payload.clocks import ClockFinding, Clocks
 from adapters.sources.payload.decoder import Decoded, Message, PayloadDecoder, form_of
 from adapters.sources.payload.formats import OWN, Format, parse_formats
 from adapters.sources.payload.mappings import load_formats
-from adapters.sources.payload.receipts import Receipt, RefusedRows, answer, busy
+from adapters.sources.payload.receipts import Receipt, RefusedRows, answer, busy, remedy
 
 __all__ = [
     "OWN",
@@ -21,4 +21,5 @@ __all__ = [
     "form_of",
     "load_formats",
     "parse_formats",
+    "remedy",
 ]

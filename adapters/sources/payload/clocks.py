@@ -92,7 +92,8 @@ class ClockFinding:
 
 
 class Clock:
-    """One gateway's clock. ``saw`` is called for every message."""
+    """One gateway's clock. ``saw`` is called for every message. Any thread, without a lock: where
+    two sources bring the same gateway's at once, a sample may be lost, and nothing else."""
 
     __slots__ = (
         "_due", "_found", "_gateway", "_least", "_samples", "_telemetry", "_unit", "_unit_at",
@@ -109,11 +110,11 @@ class Clock:
 
     def saw(self, received: int, newest: int) -> None:
         """A message that does not call itself late came at ``received``; UTC milliseconds."""
-        late = received - newest
-        if self._least is None or late < self._least:
-            self._least = late
+        least = self._least
+        late = received - newest if least is None else min(least, received - newest)
+        self._least = late
         if received >= self._due or received < self._due - _MINUTE:
-            self._samples.append(self._least)
+            self._samples.append(late)
             self._least = None
             self._due = received + _MINUTE
             self._judge(received)
@@ -130,7 +131,13 @@ class Clock:
     def findings(self, now: int) -> list[ClockFinding]:
         """What is wrong with it at ``now``."""
         of_unit = [self._of_unit()] if self._unit and now - self._unit_at <= _REMEMBERED else []
-        return of_unit + ([self._found] if self._found else [])
+        found = self._found
+        return of_unit + ([found] if found else [])
+
+    @property
+    def judged(self) -> bool:
+        """Enough has come to say whether anything is wrong with it."""
+        return len(self._samples) >= _ENOUGH or self._found is not None or bool(self._unit)
 
     def _of_unit(self) -> ClockFinding:
         told = f"{remark(self._unit)}; let it send milliseconds"
@@ -199,9 +206,9 @@ def _span(ms: int) -> str:
 
 
 class Clocks:
-    """The clocks of all gateways of one source. ``telemetry`` gets each offset as a metric
-    (``gateway_clock_offset_seconds``: by how much a gateway is ahead; its way counts against it),
-    and each change as a log line."""
+    """The clocks of all gateways, whatever brings their messages. ``telemetry`` gets each offset as
+    a metric (``gateway_clock_offset_seconds``: by how much a gateway is ahead; its way counts
+    against it), and each change as a log line."""
 
     def __init__(self, telemetry: Telemetry | None = None) -> None:
         self._telemetry = telemetry
@@ -218,3 +225,12 @@ class Clocks:
         return [
             found for name in sorted(self._clocks) for found in self._clocks[name].findings(now)
         ]
+
+    def told(self, now: int) -> dict[str, str]:
+        """What is wrong with each, by gateway and in words: empty where nothing is. Those of which
+        too little has come to say so are not in it."""
+        return {
+            name: "; ".join([found.told for found in clock.findings(now)])
+            for name, clock in sorted(self._clocks.items())
+            if clock.judged
+        }

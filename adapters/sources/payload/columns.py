@@ -170,8 +170,6 @@ class Notes:
         self._found: dict[tuple[str, str], _Note] = {}
         self._unnamed: dict[str, _Note] = {}
         self._reasons: set[str] = set()
-        self.todo = ""
-        """What the sender can do, where the reason alone does not say it."""
         self.remarks: set[str] = set()
         """What is to be told of readings that are stored."""
 
@@ -223,7 +221,7 @@ class Notes:
     def refused(self) -> tuple[RefusedRows, ...]:
         """For the sender's receipt."""
         return tuple(
-            RefusedRows(reason, note.detail, note.count, tuple(note.rows), self.todo)
+            RefusedRows(reason, note.detail, note.count, tuple(note.rows))
             for reason, note in self._all()
         )
 

@@ -28,9 +28,16 @@ from adapters.sources.payload.line_protocol import LineReader
 from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.own import read
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
-from adapters.sources.payload.receipts import TOPIC, Receipt
+from adapters.sources.payload.receipts import Receipt
 from adapters.sources.payload.remarks import ahead
-from adapters.sources.payload.shape import OversizeError, Read, Reader, Row, UnreadableError
+from adapters.sources.payload.shape import (
+    REMARK,
+    OversizeError,
+    Read,
+    Reader,
+    Row,
+    UnreadableError,
+)
 from adapters.sources.payload.unpack import MOST_BYTES, MOST_ITEMS, unpack
 from collector.model import Batch, Reason, Refusal, concat
 from collector.normalise import AHEAD_MS, parse_time
@@ -340,20 +347,24 @@ class PayloadDecoder:
 
     def _unknown(self, gateway: str, topic: str, payload: bytes) -> tuple[Notes, Id]:
         """Why nothing of a message is taken that no known gateway sent, and its own id."""
+        notes = Notes()
         try:
             message, damages, _ = read(unpack(payload, self._most))
             own = message.id
             count = sum(len(row.values) for row in message.readings)
             count += sum(damage.readings for damage in damages)
+            also = [damage.detail for damage in damages if damage.reason == REMARK]
         except UnreadableError as fault:
-            own, count = _id_of(fault, payload), 1
+            own, count, also = _id_of(fault, payload), 1, [fault.also] if fault.also else []
+        for told in also:
+            notes.remark(told)
         if not gateway:
             told = f"topic {topic!r:.120} is not meterwatch/v1/GATEWAY/readings"
-            notes = Notes.of(Reason.PAYLOAD, told, 1)
-            notes.todo = TOPIC
+            notes.add(Reason.PAYLOAD, "", told, 1)
             return notes, own
         told = f"no gateway {gateway!r:.80} in the registry: add it to its site's file"
-        return Notes.of(Reason.UNKNOWN_GATEWAY, told, max(count, 1)), own
+        notes.add(Reason.UNKNOWN_GATEWAY, "", told, max(count, 1))
+        return notes, own
 
     # Plans: made once per device, serial, units and list of quantities.
 

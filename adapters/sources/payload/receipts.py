@@ -22,18 +22,18 @@ ROWS: Final = 20
 class RefusedRows(msgspec.Struct, frozen=True, gc=False):
     """Readings of one message refused for one reason (of one device). ``count``: how many.
     ``rows``: numbers of the rows they stood in, from 0, the first ``ROWS`` of them; empty where it
-    is the message as a whole. ``todo``: where it is not what ``TODO`` says of the reason."""
+    is the message as a whole."""
 
     reason: str
     detail: str
     count: int
     rows: tuple[int, ...] = ()
-    todo: str = ""
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What became of one message. ``stored``: readings that go to the journal. ``id``: what the
-    message called itself. ``remarks``: what its sender should mend although they are stored."""
+    message called itself. ``remarks``: what its sender should mend beside what was refused, or
+    although all is stored."""
 
     stored: int
     refused: tuple[RefusedRows, ...] = ()
@@ -59,26 +59,35 @@ BUSY: Final = "busy"
 """In the place of a refusal's reason: nothing is wrong with the message, and nothing of it is kept.
 No reason of the model's, because it is never journalled."""
 
+_DATABASE: Final = "look at the external database: the archive has the readings"
 TODO: Final[Mapping[str, str]] = {
     Reason.PAYLOAD: "send the form that docs/gateway-protocol.md shows",
-    Reason.UNKNOWN_GATEWAY: "enter the gateway in its site's file, or correct its name here",
-    Reason.UNKNOWN_DEVICE: "enter the device in the registry, or correct its name here",
+    Reason.UNKNOWN_GATEWAY: (
+        "enter the gateway in its site's file, or correct its name at the sender"
+    ),
+    Reason.UNKNOWN_DEVICE: "enter the device in the registry, or correct its name at the sender",
     Reason.UNKNOWN_QUANTITY: "correct the name, or enter the quantity with the device",
     Reason.UNKNOWN_UNIT: "correct the unit",
     Reason.WRONG_SERIAL: "if the meter was exchanged, enter the new one with its first day",
-    Reason.NOT_YOURS: "enter the device with this gateway, or correct its name here",
+    Reason.NOT_YOURS: "enter the device with this gateway, or correct its name at the sender",
     Reason.NOT_IN_SERVICE: "correct the clock, or the device's dates in the registry",
     Reason.BAD_TIME: "correct the clock, or the form of the time",
     Reason.BAD_VALUE: "send a number, true, false or null",
     Reason.TOO_LARGE: "send fewer readings in each message",
     Reason.PROGRAM_FAULT: "nothing: it is kept, and for the operator to report",
+    Reason.REJECTED: _DATABASE,
+    Reason.UNFIT: _DATABASE,
     BUSY: "keep the readings, and wait",
 }
-"""What a sender can do, by reason."""
+"""What to do, by reason: in receipts for the sender, in ``meterwatch refused`` for who looks."""
+
+_TOPIC: Final = "publish to meterwatch/v1/GATEWAY/readings"
 
 
-TOPIC: Final = "publish to meterwatch/v1/GATEWAY/readings"
-"""What the sender of a message on another topic can do."""
+def remedy(reason: str, detail: str) -> str:
+    """What to do about what was refused so; empty for a reason of a later version."""
+    # Of a wrong topic the reason alone would say to look at the form of the message.
+    return _TOPIC if detail.startswith("topic ") else TODO.get(reason, "")
 
 
 def busy(receipt: Receipt) -> Receipt:
@@ -101,7 +110,7 @@ def answer(receipt: Receipt, words: Callable[[str], str] | None = None) -> bytes
             "count": part.count,
             "reason": part.reason,
             "detail": told(part.detail),
-            "todo": told(todo) if (todo := part.todo or TODO.get(part.reason)) else None,
+            "todo": told(todo) if (todo := remedy(part.reason, part.detail)) else None,
         }
         for part in receipt.refused
     ]
