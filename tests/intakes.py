@@ -4,6 +4,7 @@ Implements the ``Intake`` port with everything in memory: deliveries are kept in
 test decides when they count as synced. It can hold ``synced`` back (a slow disk), and refuse by
 urgency (a disk that is nearly full). Callbacks run on a thread of the intake's own, never on the
 submitter's, because that is how the real one calls them. Usable from any thread and any loop.
+A test file takes the fixture with ``intake = intakes.intake``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
+
+import pytest
 
 from collector.model import Batch, Entry, Refusal, SourceState, concat
 from collector.ports import Delivery, Urgency
@@ -226,6 +229,13 @@ class CollectingIntake:
     def _due(self) -> Iterator[Callable[[], None]]:
         while (call := self._calls.get()) is not None:
             yield call
+
+
+@pytest.fixture
+def intake() -> Iterator[CollectingIntake]:
+    """One that syncs at once."""
+    with CollectingIntake() as one:
+        yield one
 
 
 def _rows(delivery: Delivery) -> int:

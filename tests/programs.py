@@ -1,4 +1,5 @@
-"""The program as a user runs it: a process, its fleet folder, its log.
+"""The program as a user runs it: a process, its fleet folder, its log, its health page, and the
+commands beside it.
 
     with RunningProgram(folder) as program:
         program.wait_for("running")
@@ -11,16 +12,19 @@ deadline only turns a hang into a failure that shows the log.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE = 60.0
@@ -111,6 +115,25 @@ class RunningProgram:
     ) -> None:
         if self.process.poll() is None:
             self.kill()
+
+
+def meterwatch(*arguments: str, timeout: float = DEADLINE) -> subprocess.CompletedProcess[str]:
+    """A command of the program, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "meterwatch", *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout,
+    )  # fmt: skip
+
+
+def health(port: int) -> tuple[int, dict[str, Any]]:
+    """What /healthz answers: its status, and what it says; 0 and nothing when nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as answer:
+        return answer.code, json.load(answer)
+    except OSError:
+        return 0, {}
 
 
 def eventually(condition: Callable[[], object], what: str, timeout: float = DEADLINE) -> object:

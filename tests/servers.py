@@ -2,6 +2,7 @@
 
 ``Mosquitto``: the broker of the system, with any configuration, killed and restarted at will.
 ``Certificates``: a CA and what it signed, made by the ``openssl`` program.
+A test file takes the fixture with ``broker = servers.broker``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -220,3 +222,10 @@ class Mosquitto(Server):
                 "autosave_on_changes true",
             ]
         return "\n".join([*lines, self._config, ""])
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """One that lets everybody in."""
+    with Mosquitto(tmp_path / "broker") as running:
+        yield running

@@ -18,8 +18,8 @@ from adapters.sources.mqtt.replies import REPLIES
 from adapters.sources.payload import Receipt, answer, busy
 from adapters.sources.payload.receipts import BUSY, TODO
 from collector.model import Reason
+from tests.adapters.any_messages import deliveries
 from tests.adapters.pushed import T0, Fleet, message, row, topic
-from tests.adapters.test_payload import _messages
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TOLD = yaml.safe_load((DOCS / "asyncapi.yaml").read_text(encoding="utf-8"))
@@ -87,7 +87,7 @@ def test_what_it_does_not_allow_we_find_fault_with(payload: Any) -> None:
     assert told.refused
 
 
-@given(_messages)
+@given(deliveries)
 def test_what_it_allows_has_the_right_form_for_us(messages: list[tuple[str, bytes, int]]) -> None:
     decoder = Fleet().decoder
     for one in messages:

@@ -21,6 +21,9 @@ from adapters.sources.listener import ListenerSettings, ListenerSource
 from tests.adapters.http_served import PATIENCE, Served
 from tests.adapters.pushed import Fleet, topic
 
+VERSIONS = (4, 5)
+"""Of MQTT: 3.1.1 and 5, as they stand in CONNECT."""
+
 
 class ServedListener(Served):
     def _made(self, settings: dict[str, Any]) -> InletSource:

@@ -15,6 +15,8 @@ from collector.quantities import KINDS, quantities
 from collector.registry import Device, Gateway, Place, Point, PointTable, Registry, Site
 
 T0 = 1_795_305_600_000  # 2026-11-22T08:00:00+08:00
+REPLIES = "meterwatch/v1/gw-print/replies"
+"""Where the gateway of ``topic()`` is told what became of its messages."""
 PUSHED = ("energy.active.import", "power.active", "voltage.l1")
 AIR = ("voc.nmhc.concentration", "fluegas.temperature")
 METER = Profile(
@@ -121,3 +123,7 @@ def row(device: str = "main-meter", time: int | str = T0, **more: Any) -> dict[s
 
 def message(*rows: dict[str, Any], **more: Any) -> bytes:
     return json.dumps({"readings": list(rows)} | more).encode()
+
+
+BODY = message(row())
+"""One message: what a meter showed at ``T0``."""

@@ -1,11 +1,16 @@
-"""A small fleet whose journal is read by the real folds, and what projections say of it."""
+"""A small fleet whose journal is read by the real folds, and what projections say of it.
+
+A test file takes the fixture with ``house = stated.house``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from adapters.journals.sqlite import SqliteJournal
 from adapters.projection.statements import FoldState, PipelineState, Statements
@@ -245,3 +250,10 @@ def of_books(house: House, said: Projected) -> None:
         if row.fields["measured"] + row.fields["estimated"]
     }
     assert found == books_in(house, closed)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.close()

@@ -3,10 +3,8 @@ count. Checked with the whole fold, against readings that say the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +14,8 @@ from collector.accounts.counters import Kind
 from collector.model import Entry, Tick
 from collector.registry import FOREVER, Service
 from tests.accounts_reference import QUARTER, Reading
-from tests.adapters.test_books import World, batch
+from tests.adapters import books_kept
+from tests.adapters.books_kept import World, batch
 
 HOUR = 4 * QUARTER
 CHANGE = 10 * HOUR + 7 * 60_000
@@ -27,13 +26,7 @@ AFTER: list[Reading] = [(11 * HOUR + i * QUARTER, 0.5 + i, 0) for i in range(9)]
 STATED = (replace(OLD, last=940.75), replace(NEW, first=0.1))
 WHOLE = 40.75 * 40 + 8.4 * 60
 """kWh: 900 to 940.75 through transformers of 40, 0.1 to 8.5 through 60."""
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.close()
+world = books_kept.world
 
 
 def told(world: World, *entries: tuple[int, Entry]) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from collector.model import Tick
 from tests.accounts_reference import Reading, calm_life, reference
-from tests.adapters.test_books import World, compared, rows_of
+from tests.adapters.books_kept import World, compared, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 4

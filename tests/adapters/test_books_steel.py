@@ -19,7 +19,7 @@ from collector.accounts.counters import Kind
 from collector.model import Batch, Tick
 from collector.registry import FOREVER, Service
 from tests.accounts_reference import Reading
-from tests.adapters.test_books import ZONE, World
+from tests.adapters.books_kept import ZONE, World
 
 FILE = Path(__file__).resolve().parents[2].parent / "shared/data/steel-plant-2018-h1.csv"
 pytestmark = pytest.mark.skipif(

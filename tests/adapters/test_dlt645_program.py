@@ -12,7 +12,7 @@ from adapters.stores.archive_reader import ArchiveReader
 from collector.errors import TemporaryError
 from collector.model import Quality
 from tests.adapters.dlt645_line import SimLine, SimMeter
-from tests.adapters.test_dlt645_source import FULL, MEANT, THREE, A, B, full
+from tests.adapters.dlt645_polled import FULL, MEANT, THREE, A, B, full
 from tests.programs import RunningProgram, eventually
 from tests.servers import free_port
 

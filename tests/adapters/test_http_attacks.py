@@ -13,13 +13,12 @@ import pytest
 
 from adapters.sources.http import Rates
 from tests.adapters.http_served import Served, Wire, head
-from tests.adapters.pushed import T0, message, row
+from tests.adapters.pushed import BODY, T0, message, row
 from tests.intakes import CollectingIntake
 from tests.programs import eventually
 
 pytestmark = pytest.mark.timeout(60)
 SHORT = {"head_timeout": 0.2, "keep_alive": 0.2, "slowest": 1000}
-BODY = message(row())
 GOOD = head(Content_Length=len(BODY)).encode() + BODY
 
 

@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 from adapters.identity.credentials import Credentials, new_token
 from adapters.identity.store import CredentialStore
 from adapters.sources.http import Rates
-from collector.errors import TemporaryError
 from collector.model import Reason
+from tests import intakes
 from tests.adapters.http_served import WRITE, Served
 from tests.adapters.pushed import T0, Fleet
 from tests.campaigns import kill
@@ -48,13 +48,7 @@ listen = "127.0.0.1:{port}"
 rate_requests = 1000
 rate_readings = 100000
 """
-
-
-def stored(fleet: Path) -> int:
-    try:
-        return kill.stored(fleet)
-    except TemporaryError:  # the archive is being made
-        return 0
+intake = intakes.intake
 
 
 def client(url: str, token: str = "token-of-gw-print", **more: Any) -> InfluxDBClient:
@@ -63,12 +57,6 @@ def client(url: str, token: str = "token-of-gw-print", **more: Any) -> InfluxDBC
 
 def point(n: int, device: str = "main-meter", field: str = "power.active") -> Point:
     return Point("meters").tag("device", device).field(field, float(n)).time(T0 + n, "ms")
-
-
-@pytest.fixture
-def intake() -> Iterator[CollectingIntake]:
-    with CollectingIntake() as made:
-        yield made
 
 
 @pytest.fixture
@@ -193,7 +181,7 @@ def test_nothing_is_lost_when_the_program_is_killed_under_its_batching_writer(
                 written += 1
 
     def more_than(goal: int) -> None:
-        eventually(lambda: stored(fleet) >= goal or errors, "they are stored")
+        eventually(lambda: kill.stored(fleet) >= goal or errors, "they are stored")
 
     writer = threading.Thread(target=write, daemon=True)
     try:
@@ -202,7 +190,7 @@ def test_nothing_is_lost_when_the_program_is_killed_under_its_batching_writer(
                 program.wait_for("source-up")
                 if not turn:
                     writer.start()
-                more_than(stored(fleet) + 200)
+                more_than(kill.stored(fleet) + 200)
                 program.kill()
     finally:
         stop.set()
@@ -211,6 +199,6 @@ def test_nothing_is_lost_when_the_program_is_killed_under_its_batching_writer(
         assert not writer.is_alive()
         assert not errors
         assert written > 400
-        eventually(lambda: stored(fleet) >= written, "every one is stored")
+        eventually(lambda: kill.stored(fleet) >= written, "every one is stored")
         assert program.stop() == 0
-    assert stored(fleet) == written
+    assert kill.stored(fleet) == written

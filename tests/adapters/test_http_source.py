@@ -5,16 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
-import ssl
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from adapters.identity.authority import Authority, Issued, make_authority
 from adapters.journals.sqlite import SqliteJournal
 from adapters.sources.http import HttpSettings, HttpSource
 from collector.errors import ConfigurationError
@@ -22,50 +18,13 @@ from collector.intake import IntakeLoop
 from collector.model import Batch, Refusal, SourceState
 from collector.telemetry import Telemetry
 from tests.adapters.http_served import At, Served, Tokens, Wire, head
-from tests.adapters.pushed import T0, Fleet, message, row
+from tests.adapters.papers import Papers
+from tests.adapters.pushed import BODY, T0, Fleet, message, row
 from tests.intakes import CollectingIntake
 from tests.programs import eventually
 from tests.servers import free_port
 
 pytestmark = pytest.mark.timeout(60)
-BODY = message(row())
-
-
-class Papers:
-    """Certificates of a small authority, as files."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(exist_ok=True)
-        self.now = round(time.time() * 1000)
-        self.authority: Authority = make_authority(folder, self.now)
-        self.ca = str(folder / "ca.pem")
-        self.crl = str(folder / "ca.crl")
-        self.server("localhost", "127.0.0.1")
-
-    def server(self, *names: str) -> int:
-        """Make a server's certificate, in the place of the last one; its serial number."""
-        issued = self.authority.server(names, self.now)
-        self.write("server", issued)
-        return issued.serial
-
-    def write(self, name: str, issued: Issued) -> tuple[str, str]:
-        paths = self.folder / f"{name}.pem", self.folder / f"{name}.key"
-        for path, data in zip(paths, (issued.pem, issued.key), strict=True):
-            beside = path.with_suffix(".new")
-            beside.write_bytes(data)
-            beside.replace(path)
-        return str(paths[0]), str(paths[1])
-
-    def trust(self, *client: str) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.ca)
-        if client:
-            context.load_cert_chain(*client)
-        return context
-
-    def settings(self, **more: Any) -> dict[str, Any]:
-        cert, key = (str(self.folder / name) for name in ("server.pem", "server.key"))
-        return {"cert_file": cert, "key_file": key, "watch": 0.05} | more
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ from adapters.sources.listener.dialogue import Dialogue, Goodbye, Ping, Said
 from adapters.sources.mqttwire import packets
 from adapters.sources.mqttwire.frames import Publish
 from adapters.sources.mqttwire.packets import Connect, MalformedError, Subscribe, Unsubscribe
-from tests.adapters.listener_served import connect, packet, publish, subscribe, text
+from tests.adapters.listener_served import VERSIONS, connect, packet, publish, subscribe, text
 
 HEAD, MESSAGE = 1024, 256 << 10
-VERSIONS = (4, 5)
 
 
 def said(stream: bytes, cuts: list[int] | None = None) -> list[Said]:

@@ -6,11 +6,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pytest
 
 from adapters.profiles import load_profiles
 from adapters.sources.modbus import ModbusSource
@@ -19,24 +18,15 @@ from collector.registry import Device
 from collector.telemetry import Telemetry
 from meterwatch.clock import SimulatedClock
 from meterwatch.simulator.meters import Meter, MeterServer, Trouble
+from tests import intakes
+from tests.adapters import polled
+from tests.adapters.polled import HOUR, MINUTE, START
 from tests.intakes import CollectingIntake
 
-START = 1_795_000_000_000 // 900_000 * 900_000
-MINUTE, HOUR = 60_000, 3_600_000
 PROFILES = load_profiles()
 ABB, ACREL = PROFILES["abb-b-series"], PROFILES["acrel-dtsd1352"]
 POINTS = ("voltage.l1", "energy.active.import")
-
-
-@pytest.fixture
-def intake() -> Iterator[CollectingIntake]:
-    with CollectingIntake() as one:
-        yield one
-
-
-@pytest.fixture
-def clock() -> SimulatedClock:
-    return SimulatedClock(START)
+clock, intake = polled.clock, intakes.intake
 
 
 def shows(_: int) -> Mapping[str, float]:
@@ -44,7 +34,7 @@ def shows(_: int) -> Mapping[str, float]:
 
 
 @contextlib.asynccontextmanager
-async def polled(
+async def polling(
     clock: SimulatedClock, intake: CollectingIntake, *devices: Device
 ) -> AsyncIterator[list[str]]:
     """Names of origins by id."""
@@ -83,7 +73,7 @@ async def test_another_serial_number_is_no_reading_of_this_device(
     meter = Meter(1, ABB, shows, serial="7654321")
     async with (
         MeterServer([meter], clock.now) as server,
-        polled(clock, intake, device(server.url(1), ABB.name, "1234567")) as origins,
+        polling(clock, intake, device(server.url(1), ABB.name, "1234567")) as origins,
     ):
         await clock.run_until(START + 5 * MINUTE)
         assert intake.rows() == []
@@ -108,7 +98,7 @@ async def test_who_it_is_is_asked_again_when_it_was_away_and_once_a_day(
     where = (3, 0x8900)
     async with (
         MeterServer([meter], clock.now) as server,
-        polled(clock, intake, device(server.url(1), ABB.name, "1234567")),
+        polling(clock, intake, device(server.url(1), ABB.name, "1234567")),
     ):
         await clock.run_until(START + HOUR)
         assert meter.answers[where] == 1
@@ -137,7 +127,7 @@ async def test_a_ratio_that_differs_is_told_once_and_changes_nothing(
     )  # fmt: skip
     async with (
         MeterServer([meter], clock.now) as server,
-        polled(clock, intake, device(server.url(1), ACREL.name, current=30)),
+        polling(clock, intake, device(server.url(1), ACREL.name, current=30)),
     ):
         await clock.run_until(START + HOUR)
         told = [state.reason for state in intake.states() if state.reason]
@@ -158,7 +148,7 @@ async def test_a_map_that_is_silent_about_who_it_is_is_read_all_the_same(
 
     async with (
         Deaf([Meter(1, ABB, shows)], clock.now) as server,
-        polled(clock, intake, device(f"{server.url(1)}&timeout=50", ABB.name, "1234567")),
+        polling(clock, intake, device(f"{server.url(1)}&timeout=50", ABB.name, "1234567")),
     ):
         await clock.run_until(START + 5 * MINUTE)
         assert len(intake.rows()) > 2 * 20
@@ -172,7 +162,7 @@ async def test_evidence_of_another_meter_is_counted_as_often_as_it_would_be_read
     slow = dataclasses.replace(device("", ABB.name, "1234567"), interval=3600.0)
     async with (
         MeterServer([meter], clock.now) as server,
-        polled(clock, intake, dataclasses.replace(slow, connection=server.url(1))),
+        polling(clock, intake, dataclasses.replace(slow, connection=server.url(1))),
     ):
         await clock.run_until(START + 24 * HOUR)
         assert 23 <= len(intake.refusals()) <= 25

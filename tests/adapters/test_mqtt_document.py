@@ -16,8 +16,8 @@ from adapters.sources.payload import answer, busy
 from adapters.sources.payload.ids import LONGEST_ID
 from collector.model import LETTERS, Quality, Reason
 from collector.settings import MqttSource, parse_settings
+from tests.adapters.mqtt_box import Box
 from tests.adapters.pushed import T0, Fleet, message, row, topic
-from tests.adapters.test_mqtt_source import Box
 from tests.intakes import CollectingIntake
 from tests.servers import Mosquitto, program
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -19,12 +18,14 @@ from collector.model import Reason, SourceState
 from collector.ports import Urgency
 from collector.telemetry import Telemetry
 from meterwatch.clock import SimulatedClock, SystemClock
+from tests import intakes, servers
+from tests.adapters.mqtt_box import VERSIONS, Box
 from tests.adapters.pushed import T0, Fleet, message, row, topic
 from tests.intakes import CollectingIntake
 from tests.servers import Certificates, Mosquitto, free_port
 
 pytestmark = pytest.mark.timeout(60)
-VERSIONS = pytest.mark.parametrize("version", [4, 5], ids=["3.1.1", "5"])
+broker, intake = servers.broker, intakes.intake
 
 
 class Gateway:
@@ -55,53 +56,6 @@ def gateway(broker: Mosquitto, user: str = "", password: str = "") -> Iterator[G
         yield sender
     finally:
         sender.close()
-
-
-class Box:
-    """A source and what it needs; ``async with box.running(intake)`` runs it."""
-
-    def __init__(self, port: int, **settings: Any) -> None:
-        self.fleet = Fleet()
-        self.telemetry = Telemetry()
-        wanted = {"first_wait": 0.05, "longest_wait": 0.2, "finish": 0.3} | settings
-        self.settings = MqttSettings("main", "127.0.0.1", port, **wanted)
-
-    @contextlib.asynccontextmanager
-    async def running(
-        self, intake: CollectingIntake, *, until_up: bool = True
-    ) -> AsyncIterator[MqttSource]:
-        source = MqttSource(self.settings, self.fleet.decoder, SystemClock(), self.telemetry)
-        task = asyncio.create_task(source.run(intake))
-        try:
-            if until_up:
-                already = len(intake.states())
-                await intake.until(lambda i: any(s.up for s in i.states()[already:]))
-            yield source
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-    def metric(self, name: str) -> float:
-        return self.telemetry.value(name, source="mqtt:main")
-
-    async def until(self, name: str) -> None:
-        """Until this metric is above zero."""
-        async with asyncio.timeout(20):
-            while not self.metric(name):  # noqa: ASYNC110 - a metric tells nobody that it changed
-                await asyncio.sleep(0.01)  # as above
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path / "broker") as running:
-        yield running
-
-
-@pytest.fixture
-def intake() -> Iterator[CollectingIntake]:
-    with CollectingIntake() as collecting:
-        yield collecting
 
 
 @pytest.fixture(scope="module")

@@ -14,30 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.sources.payload import Decoded, PayloadDecoder
+from adapters.sources.payload import PayloadDecoder
 from collector.model import Quality, Reason, concat
+from tests.adapters.any_messages import deliveries
+from tests.adapters.decoded import decode, fleet, refused, rows
 from tests.adapters.pushed import PUSHED, T0, Fleet, message, row, topic
-
-fleet = Fleet()
-
-
-def decode(*payloads: bytes, received: int = T0 + 1000, gateway: str = "gw-print") -> Decoded:
-    return fleet.decoder.decode_many([(topic(gateway), p, received) for p in payloads])
-
-
-def rows(decoded: Decoded) -> list[tuple[str, int, float, int]]:
-    b = decoded.batch
-    names = {number: f"{p.place}/{p.quantity}" for number, p in fleet.table.points.items()}
-    return [
-        (names[p], t, v, q)
-        for p, t, v, q in zip(
-            b.point.tolist(), b.time.tolist(), b.value.tolist(), b.quality.tolist(), strict=True
-        )
-    ]
-
-
-def refused(decoded: Decoded) -> list[tuple[str, int]]:
-    return [(r.reason, r.count) for r in decoded.refusals]
 
 
 class TestRows:
@@ -341,39 +322,8 @@ class TestBackfill:
 
 # Properties.
 
-_values = st.dictionaries(
-    st.sampled_from([*PUSHED, "nonsense"]),
-    st.none() | st.floats(-1e6, 1e6, allow_nan=False) | st.integers(-5, 5),
-    max_size=4,
-)
-_rows = st.fixed_dictionaries(
-    {
-        "device": st.sampled_from(["main-meter", "behind", "old", "young", "polled", "nobody"]),
-        "time": st.integers(T0 - 5, T0 + 5) | st.sampled_from(["2026-11-22T08:00:00", "x"]),
-        "values": _values,
-    },
-    optional={
-        "serial": st.sampled_from(["21030001", "1", 21030001]),
-        "units": st.just({"power.active": "W"}),
-        "flags": st.dictionaries(st.sampled_from(PUSHED), st.sampled_from("NDx"), max_size=2),
-    },
-)
-_payloads = st.builds(
-    lambda told, late: json.dumps({"readings": told, "backfill": late}).encode(),
-    st.lists(_rows, max_size=4),
-    st.booleans(),
-) | st.binary(max_size=20)
-_messages = st.lists(
-    st.tuples(
-        st.sampled_from([topic(), topic("gw-mill"), topic("gw-none")]),
-        _payloads,
-        st.integers(T0, T0 + 10),
-    ),
-    max_size=8,
-)
 
-
-@given(_messages, st.lists(st.integers(0, 8), max_size=3))
+@given(deliveries, st.lists(st.integers(0, 8), max_size=3))
 def test_any_cutting_into_calls_gives_the_same(
     messages: list[tuple[str, bytes, int]], cuts: list[int]
 ) -> None:
@@ -391,7 +341,7 @@ def test_any_cutting_into_calls_gives_the_same(
     assert [r for part in parts for r in part.refusals] == whole.refusals
 
 
-@given(_messages)
+@given(deliveries)
 def test_every_reading_becomes_a_row_or_a_refusal(messages: list[tuple[str, bytes, int]]) -> None:
     decoded = Fleet().decoder.decode_many(messages)
     given_readings = 0

@@ -11,10 +11,10 @@ import pytest
 from adapters.sources.payload import load_formats, parse_formats
 from adapters.sources.payload.formats import Form, Format
 from collector.model import Quality
+from tests.adapters.decoded import decode as decode_own
+from tests.adapters.decoded import rows as own_rows
+from tests.adapters.foreign import ENERGY, POWER, decode, rows
 from tests.adapters.pushed import T0
-from tests.adapters.test_payload import decode as decode_own
-from tests.adapters.test_payload import rows as own_rows
-from tests.adapters.test_payload_formats import ENERGY, POWER, decode, rows
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "gateway-protocol.md").read_text("utf-8")
 

@@ -3,8 +3,6 @@ wrongly is told at once, with its line."""
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,51 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.sources.payload import Decoded, PayloadDecoder, form_of, load_formats, parse_formats
+from adapters.sources.payload import PayloadDecoder, form_of, load_formats, parse_formats
 from collector.errors import ConfigurationError
 from collector.model import Quality, Reason
-from tests.adapters.pushed import DEVICES, METER, T0, Fleet, topic
-from tests.adapters.test_payload import refused
-from tests.adapters.test_payload_attacks import _json, _names, plain
-
-fleet = Fleet()
-
-
-def decode(form: str, *told: Any, gateway: str = "gw-print", own: str = "") -> Decoded:
-    """``told`` in format ``form``; ``own``: the text of a mapping file of that name."""
-    decoder = fleet.decoder
-    if own:
-        decoder = PayloadDecoder(
-            fleet.registry,
-            fleet.table,
-            fleet.origins.ids,
-            source="mqtt:main",
-            late_after_ms=600_000,
-            profiles={METER.name: METER},
-            formats=parse_formats({f"mappings/{form}.toml": own}, load_formats()),
-        )
-    payloads = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in told]
-    return decoder.decode_many([(topic(gateway), raw, T0 + 1000) for raw in payloads], form)
-
-
-def rows(decoded: Decoded) -> list[tuple[str, int, float | None, int]]:
-    batch = decoded.batch
-    names = {number: f"{p.place}/{p.quantity}" for number, p in fleet.table.points.items()}
-    return [
-        (names[point], time - T0, None if math.isnan(value) else value, quality)
-        for point, time, value, quality in zip(
-            batch.point.tolist(),
-            batch.time.tolist(),
-            batch.value.tolist(),
-            batch.quality.tolist(),
-            strict=True,
-        )
-    ]
-
-
-ENERGY, POWER, VOLTAGE = (
-    f"main/{name}" for name in ("energy.active.import", "power.active", "voltage.l1")
-)
+from tests.adapters.any_messages import anything, names, plain
+from tests.adapters.decoded import refused
+from tests.adapters.foreign import ENERGY, POWER, VOLTAGE, decode, fleet, rows
+from tests.adapters.pushed import DEVICES, T0, Fleet, topic
 
 
 class TestNeuron:
@@ -392,7 +352,7 @@ _KEYS = [
 ]
 
 
-@given(_json | st.dictionaries(st.sampled_from(_KEYS), _json | _names, max_size=6))
+@given(anything | st.dictionaries(st.sampled_from(_KEYS), anything | names, max_size=6))
 def test_any_json_in_any_format_is_accounted_for(told: Any) -> None:
     for form in ("neuron", "thingsboard", "line-protocol"):
         decoded = fleet.decoder.decode_many([(topic(), plain(told), T0)], form)

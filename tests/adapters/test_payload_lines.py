@@ -15,9 +15,9 @@ from adapters.sources.payload import load_formats, parse_formats
 from adapters.sources.payload.line_protocol import GrammarError, LineReader, number, parse, split
 from adapters.sources.payload.shape import Row
 from collector.model import Reason
+from tests.adapters.decoded import refused
+from tests.adapters.foreign import ENERGY, POWER, VOLTAGE, decode, rows
 from tests.adapters.pushed import T0, Fleet, topic
-from tests.adapters.test_payload import refused
-from tests.adapters.test_payload_formats import ENERGY, POWER, VOLTAGE, decode, rows
 
 NS = T0 * 1_000_000
 fleet = Fleet()

@@ -13,8 +13,8 @@ from adapters.sources.payload import Receipt, RefusedRows, answer, busy
 from adapters.sources.payload.receipts import BUSY, ROWS, TODO
 from collector.model import Reason
 from meterwatch.refusal_words import refusal
+from tests.adapters.any_messages import deliveries
 from tests.adapters.pushed import T0, Fleet, message, row, topic
-from tests.adapters.test_payload import _messages
 
 fleet = Fleet()
 
@@ -306,7 +306,7 @@ class TestAnswer:
         assert [text for text in TODO.values() if refusal(text, "zh").isascii()] == []
 
 
-@given(_messages)
+@given(deliveries)
 def test_receipts_tell_what_batch_and_refusals_hold(
     messages: list[tuple[str, bytes, int]],
 ) -> None:

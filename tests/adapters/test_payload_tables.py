@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.model import Quality, Reason
+from tests.adapters.any_messages import plain
+from tests.adapters.decoded import accounted, decode, refused, rows
 from tests.adapters.pushed import PUSHED, T0, Fleet, message, row, topic
-from tests.adapters.test_payload import decode, refused, rows
-from tests.adapters.test_payload_attacks import accounted, plain
 
 
 def table(*cells: list[Any], **more: Any) -> dict[str, Any]:

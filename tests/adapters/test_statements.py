@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +20,7 @@ from collector.schema import (
     SITE_INFO,
     STATEMENTS,
 )
+from tests.adapters import stated
 from tests.adapters.stated import (
     FIRST,
     HOUR,
@@ -154,11 +152,7 @@ def of_alerts(house: House, said: Projected) -> None:
     reader.close()
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Any:
-    made = House(tmp_path)
-    yield made
-    made.close()
+house = stated.house
 
 
 def test_every_statement_of_the_schema_but_marks_is_said(house: House) -> None:

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
-from typing import Any
-
-import pytest
 
 from collector.model import SourceState, Tick
 from collector.schema import ALERT_EVENTS, ALERTS
+from tests.adapters import stated
 from tests.adapters.stated import FIRST, MINUTE, NMHC, House, Projected, reading
 
-
-@pytest.fixture
-def house(tmp_path: Path) -> Any:
-    made = House(tmp_path)
-    yield made
-    made.close()
+house = stated.house
 
 
 def test_a_warning_is_an_event_a_line_of_minutes_and_one_end(house: House) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
-import pytest
 
 from collector.model import Tick
 from collector.schema import BOOKS
+from tests.adapters import stated
 from tests.adapters.stated import (
     ENERGY,
     FIRST,
@@ -22,12 +19,7 @@ from tests.adapters.stated import (
     reading,
 )
 
-
-@pytest.fixture
-def house(tmp_path: Path) -> Any:
-    made = House(tmp_path)
-    yield made
-    made.close()
+house = stated.house
 
 
 def test_late_data_gives_a_higher_revision_of_what_it_changed_and_of_nothing_else(

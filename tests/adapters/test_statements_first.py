@@ -3,21 +3,14 @@ and where a total began."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from collector.model import Refusal, Tick
 from collector.schema import COMPLETENESS, REFUSED
+from tests.adapters import stated
 from tests.adapters.stated import FIRST, HOUR, MINUTE, House, Projected, reading
 
-
-@pytest.fixture
-def house(tmp_path: Path) -> Any:
-    made = House(tmp_path)
-    yield made
-    made.close()
+house = stated.house
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["a tick", "a reading"])

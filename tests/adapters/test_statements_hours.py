@@ -3,21 +3,14 @@ readings."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from collector.model import Tick
 from collector.schema import COMPLETENESS
+from tests.adapters import stated
 from tests.adapters.stated import FIRST, HOUR, MINUTE, QUARTER, House, Projected, reading
 
-
-@pytest.fixture
-def house(tmp_path: Path) -> Any:
-    made = House(tmp_path)
-    yield made
-    made.close()
+house = stated.house
 
 
 def test_an_hour_is_told_ten_minutes_after_its_end_and_again_for_late_readings(

@@ -1,7 +1,7 @@
 """``python -m tests.campaigns [NAME ...]``: the long campaigns at full size.
 
 Each prints what it does with its seed, and a line of figures; a campaign that fails raises.
-``make test`` runs the same code small (tests/campaigns/test_campaigns.py).
+``make test`` runs the same code small, each in the test file of its name.
 """
 
 from __future__ import annotations

@@ -17,9 +17,10 @@ from typing import Any
 
 from adapters.identity.credentials import Credentials, new_token
 from adapters.identity.store import CredentialStore
+from tests.campaigns import traffic
 from tests.campaigns.kill import compare_archive, stored
 from tests.campaigns.sending import Sender
-from tests.campaigns.traffic import GATEWAYS, Sent, Traffic, write_fleet
+from tests.campaigns.traffic import GATEWAYS, Sent, write_fleet
 from tests.programs import RunningProgram, eventually
 from tests.servers import free_port
 
@@ -58,8 +59,7 @@ def write_direct_fleet(folder: Path, port: int) -> tuple[Path, dict[str, str]]:
 def campaign(folder: Path, seed: int, *, kills: int, messages: int) -> dict[str, Any]:
     """Run it; the figures. Raises ``AssertionError`` when a promise is broken."""
     chance = random.Random(seed)
-    traffic = Traffic(seed, messages)
-    sent = [traffic.next() for _ in range(messages)]
+    sent = traffic.messages(messages, seed)
     port = free_port()
     fleet, tokens = write_direct_fleet(folder / "fleet", port)
     done = 0
@@ -89,7 +89,7 @@ def campaign(folder: Path, seed: int, *, kills: int, messages: int) -> dict[str,
         for one in sending:
             one.join()
         assert acknowledged() == len(sent), f"{acknowledged()} of {len(sent)} acknowledged"
-        expected = len({(name, at) for message in sent for name, at, _ in message.readings})
+        expected = traffic.readings(sent)
         eventually(lambda: stored(fleet) >= expected, "the archive holds everything")
         program.wait_for("running")
         assert program.stop() == 0, program.tail()

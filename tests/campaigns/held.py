@@ -6,13 +6,9 @@ Readings are compared one by one: the same points, the same times, each once, th
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,17 +27,6 @@ def rss_mb(pid: int) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) >> 10 for line in lines if line.startswith("VmRSS")), 0)
-
-
-def health(port: int) -> dict[str, Any]:
-    """What /healthz says; empty when nobody answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
-            return dict(json.load(answer))
-    except urllib.error.HTTPError as answer:
-        return dict(json.load(answer))
-    except OSError:
-        return {}
 
 
 def left(path: Path) -> int:

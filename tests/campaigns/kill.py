@@ -13,13 +13,16 @@ import random
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from adapters.state.books import BooksReader
 from adapters.stores.archive_reader import ArchiveReader
+from collector.errors import TemporaryError
+from tests.campaigns import traffic
 from tests.campaigns.sending import Sender
-from tests.campaigns.traffic import Sent, Traffic, write_fleet
+from tests.campaigns.traffic import Sent, write_fleet
 from tests.programs import RunningProgram, eventually
 from tests.servers import Mosquitto
 
@@ -28,8 +31,7 @@ DAY_MS = 86_400_000
 
 def campaign(folder: Path, seed: int, *, kills: int, messages: int) -> dict[str, Any]:
     """Run it; the figures. Raises ``AssertionError`` when a promise is broken."""
-    traffic = Traffic(seed, messages)
-    sent = [traffic.next() for _ in range(messages)]
+    sent = traffic.messages(messages, seed)
     with Mosquitto(folder / "broker-1") as broker:
         fleet = write_fleet(folder / "killed", broker.port)
         done = _disturbed(fleet, broker.port, sent, kills, random.Random(seed))
@@ -85,21 +87,19 @@ def subscribe_once(fleet: Path) -> None:
 
 
 def _settle(program: RunningProgram, fleet: Path, sent: list[Sent]) -> None:
-    expected = len({(name, at) for message in sent for name, at, _ in message.readings})
+    expected = traffic.readings(sent)
     eventually(lambda: stored(fleet) >= expected, "the archive holds everything")
     program.wait_for("running")
     assert program.stop() == 0, program.tail()
 
 
 def stored(fleet: Path) -> int:
-    """Readings in the archive, each (point, time) once."""
-    if not (fleet / "data" / "archive.db").exists():
-        return 0
-    reader = ArchiveReader(fleet / "data" / "archive.db")
+    """Readings in the archive, each (point, time) once; 0 while it is being made."""
     try:
-        return sum(len(reader.read(point, 0, 2**62)) for point in reader.points())
-    finally:
-        reader.close()
+        with closing(ArchiveReader(fleet / "data" / "archive.db")) as reader:
+            return sum(len(reader.read(point, 0, 2**62)) for point in reader.points())
+    except TemporaryError:
+        return 0
 
 
 def journal_last(path: Path) -> int:

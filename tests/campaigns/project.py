@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -34,19 +32,11 @@ from adapters.stores.victoria import VictoriaDatabase
 from collector.errors import TemporaryError
 from meterwatch.fleet import parse, read_files
 from tests.campaigns import kill
-from tests.campaigns.held import (
-    compare,
-    health,
-    held_by_influx,
-    held_by_victoria,
-    left,
-    rss_mb,
-    wanted_of,
-)
+from tests.campaigns.held import compare, held_by_influx, held_by_victoria, left, rss_mb, wanted_of
 from tests.campaigns.sending import Sender
-from tests.campaigns.traffic import Sent, Traffic, write_fleet
+from tests.campaigns.traffic import Sent, Traffic, readings, write_fleet
 from tests.databases import InfluxDb, VictoriaMetrics
-from tests.programs import ROOT, RunningProgram, eventually
+from tests.programs import RunningProgram, eventually, health, meterwatch
 from tests.servers import Mosquitto, free_port
 
 PROJECTIONS: Final = """
@@ -271,7 +261,7 @@ class Bench:
         while not self._ended.wait(0.25):
             assert self.program is not None
             self._most_rss = max(self._most_rss, rss_mb(self.program.process.pid))
-            told = health(self._port)
+            _, told = health(self._port)
             if not told:  # killed just now, or not there yet
                 continue
             self._looks += 1
@@ -336,11 +326,8 @@ class Bench:
         server.wipe()
         server.start()
         with self._there:  # else the command itself would take the rooms of a program that is away
-            command = [sys.executable, "-m", "meterwatch", "project", "rebuild"]
-            told = subprocess.run(
-                [*command, str(self.fleet), name],
-                cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S * 4,
-            )  # fmt: skip
+            arguments = ("project", "rebuild", str(self.fleet), name)
+            told = meterwatch(*arguments, timeout=PATIENCE_S * 4)
         assert told.returncode == 0, told.stderr
         assert "everything was fed" in told.stdout, told.stdout
 
@@ -353,12 +340,12 @@ class Bench:
         self.influx.users["writer"] = word
 
         def trouble() -> str:
-            told = health(self._port)
+            _, told = health(self._port)
             return str(told["folds"]["project-influx"].get("trouble", "")) if told else ""
 
         eventually(lambda: "refuses our credentials" in trouble(), "it is told", PATIENCE_S)
         (self.fleet / "secret").write_text(f"{word}\n", encoding="utf-8")
-        eventually(lambda: not trouble() and health(self._port), "it works again", PATIENCE_S)
+        eventually(lambda: not trouble() and health(self._port)[1], "it works again", PATIENCE_S)
 
     def _count(self, what: str) -> None:
         self._faults[what] = self._faults.get(what, 0) + 1
@@ -375,7 +362,7 @@ class Bench:
 
     def _settle(self) -> None:
         """Everything was sent and is in the archive; then the databases come to the same."""
-        expected = len({(name, at) for one in self.sent for name, at, _ in one.readings})
+        expected = readings(self.sent)
         eventually(lambda: kill.stored(self.fleet) >= expected, "the archive holds all", PATIENCE_S)
         secret = (self.fleet / "secret").read_text(encoding="utf-8").strip()
         influx = Target("i", "influxdb", self.influx.url, version=1, bucket="meterwatch",

@@ -68,3 +68,10 @@ class Sender:
     ) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+def send(port: int, sent: Iterable[Sent]) -> None:
+    """``sent``, until all of it is acknowledged."""
+    with Sender(port) as sender:
+        sender.send(sent)
+        sender.wait_acknowledged()

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.campaigns import traffic
 from tests.campaigns.direct import write_direct_fleet
 from tests.campaigns.sending import Sender
-from tests.campaigns.traffic import GATEWAYS, Sent, Traffic, write_fleet
+from tests.campaigns.traffic import GATEWAYS, Sent, write_fleet
 from tests.programs import RunningProgram, eventually
 from tests.servers import Mosquitto, free_port
 
@@ -64,8 +65,7 @@ def judge(trace: str) -> Verdict:
 
 def campaign(folder: Path, seed: int, *, messages: int) -> dict[str, Any]:
     """The program as it is passes; with the sync switched off it must not."""
-    traffic = Traffic(seed, messages)
-    sent = [traffic.next() for _ in range(messages)]
+    sent = traffic.messages(messages, seed)
     synced = traced(folder / "synced", sent, ())
     assert synced.acknowledged >= messages, synced
     assert synced.unsynced == 0, synced

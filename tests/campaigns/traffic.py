@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +124,17 @@ class Traffic:
             self._levels[key] = level = min(max(level, 1.0), 250.0)
             found.append(("voc.nmhc.concentration", device, round(level, 2)))
         return found
+
+
+def messages(number: int, seed: int = 7) -> list[Sent]:
+    """The plant's messages up to about now."""
+    traffic = Traffic(seed, number)
+    return [traffic.next() for _ in range(number)]
+
+
+def readings(sent: Iterable[Sent]) -> int:
+    """How many readings are in it; one that was sent twice is one."""
+    return len({(name, at) for message in sent for name, at, _ in message.readings})
 
 
 def write_fleet(folder: Path, port: int, version: int = 5) -> Path:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from collector.model import Batch, Entry, Mark, Refusal, Revision, SourceState, Tick
 from collector.records import VERSION, CorruptRecordError, decode, encode
-from tests.contracts.test_journal import batches, entries, same
+from tests.entries import batches, entries, same
 
 
 @given(entries)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,15 +15,7 @@ from adapters.sources.modbus.source import gather
 from collector.connections import check_connection, origin_of
 from collector.errors import ConfigurationError
 from collector.model import Ids
-from collector.registry import (
-    COUNTER,
-    FOREVER,
-    GAUGE,
-    STATE,
-    Device,
-    renames,
-    table,
-)
+from collector.registry import COUNTER, FOREVER, GAUGE, STATE, Device, renames, table
 from collector.registry_text import parse_registry, read_registry
 from tests.collector.fleet import PROFILES, SITE, faults, parsed, texts
 
@@ -376,72 +365,6 @@ def test_what_could_be_read_is_there_beside_the_faults() -> None:
     registry, found = read_registry({"s.toml": SITE + DEVICE + "x = 1\n"}, PROFILES)
     assert len(found) == 1
     assert set(registry.devices) == {"s/d"}
-
-
-# Any mutation of sound files is read or refused; nothing else is raised.
-
-SOUND = {name: tomllib.loads(text) for name, text in texts("fleet").items()}
-JUNK = st.one_of(
-    st.none(),
-    st.integers(),
-    st.floats(),
-    st.booleans(),
-    st.text(max_size=6),
-    st.datetimes(),
-    st.dates(),
-    st.lists(st.integers() | st.text(max_size=3), max_size=2),
-    st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=2),
-    st.sampled_from(["meter", "push", "gw-print", "main", "s/p/power.active/raw", "10s"]),
-)
-
-
-@given(st.data())
-def test_any_mutation_is_read_or_refused(data: st.DataObject) -> None:
-    files = json.loads(json.dumps(SOUND, default=lambda date: {"$date": date.isoformat()}))
-    for _ in range(data.draw(st.integers(1, 4))):
-        spots = [spot for file in files.values() for spot in _spots(file)]
-        if not spots:
-            break
-        container, key = spots[data.draw(st.integers(0, len(spots) - 1))]
-        junk = data.draw(JUNK)
-        if junk is None:
-            del container[key]
-        else:
-            container[key] = junk
-    written = {name: _toml(file) for name, file in files.items()}
-    registry, found = read_registry(written, PROFILES)
-    for fault in found:
-        assert fault.what
-        assert 0 <= fault.line <= written[fault.file].count("\n") + 1
-    if not found:
-        table(registry, lambda names: np.arange(len(names), dtype=np.int32))
-
-
-def test_the_mutations_begin_at_something_sound() -> None:
-    parse_registry({name: _toml(file) for name, file in SOUND.items()}, PROFILES)
-
-
-def _spots(node: Any) -> Any:
-    for key in list(node if isinstance(node, dict) else range(len(node))):
-        yield node, key
-        if isinstance(node[key], dict | list):
-            yield from _spots(node[key])
-
-
-def _toml(file: dict[str, Any]) -> str:
-    return "".join(f"{json.dumps(key)} = {_value(value)}\n" for key, value in file.items())
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict) and "$date" in value:
-        return str(value["$date"])
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(k)} = {_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(inner) for inner in value) + "]"
-    if isinstance(value, str | bool):
-        return json.dumps(value)
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 PIECES = [

@@ -8,11 +8,7 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
@@ -28,74 +24,14 @@ from collector.telemetry import Telemetry
 from meterwatch.app import Program
 from meterwatch.clock import SystemClock
 from tests.campaigns import kill
-from tests.campaigns.sending import Sender
-from tests.campaigns.traffic import Sent, Traffic, write_fleet
-from tests.programs import ROOT, RunningProgram, eventually
+from tests.campaigns.kill import stored
+from tests.campaigns.sending import send
+from tests.campaigns.traffic import Sent, Traffic, messages, readings, write_fleet
+from tests.e2e.operated import latest, listen
+from tests.programs import RunningProgram, eventually, health, meterwatch
 from tests.servers import Mosquitto, free_port
 
 ROOMS = ("intake", "archive", "account", "judge")
-
-
-def messages(number: int, seed: int = 7) -> list[Sent]:
-    traffic = Traffic(seed, number)
-    return [traffic.next() for _ in range(number)]
-
-
-def send(port: int, sent: list[Sent]) -> None:
-    with Sender(port) as sender:
-        sender.send(sent)
-        sender.wait_acknowledged()
-
-
-def readings(sent: list[Sent]) -> int:
-    return len({(name, at) for message in sent for name, at, _ in message.readings})
-
-
-def stored(fleet: Path) -> int:
-    try:
-        return kill.stored(fleet)
-    except TemporaryError:
-        return 0
-
-
-def latest(fleet: Path, point: str) -> float | None:
-    """The newest value of ``point`` in the archive."""
-    try:
-        reader = ArchiveReader(fleet / "data" / "archive.db")
-    except TemporaryError:
-        return None
-    try:
-        found = reader.latest(point)
-        return float(found.value[0]) if len(found) else None
-    except KeyError:
-        return None
-    finally:
-        reader.close()
-
-
-def meterwatch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "meterwatch", *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-
-
-def health(port: int) -> tuple[int, dict[str, Any]]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as answer:
-        return answer.code, json.load(answer)
-    except urllib.error.URLError:
-        return 0, {}
-
-
-def listen(fleet: Path) -> int:
-    port = free_port()
-    settings = fleet / "meterwatch.toml"
-    text = settings.read_text(encoding="utf-8")
-    settings.write_text(text.replace('listen = ""', f'listen = "127.0.0.1:{port}"'), "utf-8")
-    return port
 
 
 def test_four_processes_come_to_the_same_as_one(tmp_path: Path) -> None:

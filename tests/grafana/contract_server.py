@@ -1,7 +1,8 @@
 """Grafana's HTTP API on a loopback port, as documented: see :mod:`tests.grafana.contract_store`.
 
 Real sockets, so that what is tested is what runs: the client library, its URLs, its headers.
-``requests`` are the requests that came; ``then`` answers the next ones with something else.
+``requests`` are the requests that came; ``then`` answers the next ones with something else. A test
+file takes the fixture with ``served = contract_server.served``.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import ssl
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
 
 from tests.grafana.contract_store import Account, Grafana, Refusal
 from tests.servers import Certificates
@@ -204,3 +207,9 @@ def _handler(server: GrafanaServer) -> type[BaseHTTPRequestHandler]:
             """The tests read ``requests``."""
 
     return Handler
+
+
+@pytest.fixture
+def served() -> Iterator[GrafanaServer]:
+    with GrafanaServer() as server:
+        yield server

@@ -16,6 +16,7 @@ from grafana.publish_client import Address, Server
 from grafana.publish_dashboards import digest
 from grafana.publish_sources import victoria_metrics
 from grafana.publish_steps import Step, Verdict, carry_out, good, summary
+from tests.grafana import contract_server
 from tests.grafana.contract_server import Answer, GrafanaServer
 
 Model = dict[str, Any]
@@ -44,10 +45,7 @@ def wanted(
     return Wanted([Folder(folder_uid, folder, texts)], **{"source": victoria_metrics(), **more})
 
 
-@pytest.fixture
-def served() -> Iterator[GrafanaServer]:
-    with GrafanaServer() as server:
-        yield server
+served = contract_server.served
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from grafana.publish import Wanted, plan
 from grafana.publish_annotations import note_of
 from grafana.publish_client import Address, Server
 from grafana.publish_steps import Step, Verdict, carry_out, good
+from tests.grafana import contract_server
 from tests.grafana.contract_server import GrafanaServer
 
 NOON = 1_763_800_000_000
@@ -32,10 +33,7 @@ ALERT = Alert(
 )
 
 
-@pytest.fixture
-def served() -> Iterator[GrafanaServer]:
-    with GrafanaServer() as server:
-        yield server
+served = contract_server.served
 
 
 Publish = Callable[..., list[Step]]

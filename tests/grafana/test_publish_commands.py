@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from grafana.publish import FOLDERS
 from grafana.publish_sources import DIALECTS, influxdb, victoria_metrics
 from meterwatch.cli import app
 from tests.campaigns.traffic import write_fleet
+from tests.grafana import contract_server
 from tests.grafana.contract_server import GrafanaServer
 from tests.servers import free_port
 
@@ -31,10 +32,7 @@ VM = ["--database", "victoria-metrics"]
 Run = Callable[..., Result]
 
 
-@pytest.fixture
-def served() -> Iterator[GrafanaServer]:
-    with GrafanaServer() as server:
-        yield server
+served = contract_server.served
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,14 @@ import pytest
 
 from collector.errors import ConfigurationError, TemporaryError
 from grafana.publish_client import Address, RefusedError, Server
+from tests.grafana import contract_server
 from tests.grafana.contract_server import Answer, GrafanaServer
 from tests.servers import Certificates, free_port
 
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 
 
-@pytest.fixture
-def served() -> Iterator[GrafanaServer]:
-    with GrafanaServer() as server:
-        yield server
+served = contract_server.served
 
 
 def reach(url: str, token: str = "glsa_secret", **more: Any) -> Server:

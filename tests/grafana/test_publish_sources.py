@@ -11,15 +11,13 @@ from grafana.publish import Folder, Wanted, plan
 from grafana.publish_client import Address, Server
 from grafana.publish_sources import Source, influxdb, victoria_metrics
 from grafana.publish_steps import Step, Verdict, carry_out, good
+from tests.grafana import contract_server
 from tests.grafana.contract_server import GrafanaServer
 
 UID = "meterwatch-victoriametrics"
 
 
-@pytest.fixture
-def served() -> Iterator[GrafanaServer]:
-    with GrafanaServer() as server:
-        yield server
+served = contract_server.served
 
 
 @pytest.fixture

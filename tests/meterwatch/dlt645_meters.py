@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from adapters.profiles import load_profiles
@@ -71,3 +72,25 @@ def meter(
         return {**digits(values, profile), **told(clock(), ahead)}
 
     return SimMeter(address, shows, **more)  # type: ignore[arg-type]
+
+
+OWN = """
+name = "our-meter"
+maker = "somebody"
+model = "M-1"
+label = "Our meter"
+label_zh = "本厂电表"
+source = "its document"
+item = [
+    { quantity = "voltage.l1", identifier = "02010100", format = "XXX.X", unit = "V" },
+    { quantity = "voltage.l2", identifier = "02010200", format = "XXX.X", unit = "V" },
+    { quantity = "voltage.l3", identifier = "02010300", format = "XXX.X", unit = "V" },
+]
+"""
+
+
+def fleet(folder: Path) -> Path:
+    """``folder`` as one whose own model knows the voltages of a three-phase meter only."""
+    (folder / "profiles").mkdir()
+    (folder / "profiles" / "our-meter.toml").write_text(OWN, encoding="utf-8")
+    return folder

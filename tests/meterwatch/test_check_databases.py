@@ -4,14 +4,13 @@ than they are given is a fault, what a person may accept is a note."""
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.campaigns.traffic import write_fleet
 from tests.databases import InfluxDb, VictoriaMetrics
-from tests.programs import ROOT
+from tests.programs import meterwatch
 from tests.servers import free_port
 
 
@@ -20,10 +19,7 @@ def check(folder: Path, projection: str, secret: str = "x") -> subprocess.Comple
     (fleet / "secret").write_text(f"{secret}\n")
     settings = fleet / "meterwatch.toml"
     settings.write_text(f"{settings.read_text()}\n[[projection]]\n{projection}\n")
-    return subprocess.run(
-        [sys.executable, "-m", "meterwatch", "check", str(fleet)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    return meterwatch("check", str(fleet))
 
 
 def victoria(url: str) -> str:

@@ -24,7 +24,7 @@ from meterwatch.decode import Numbering
 from meterwatch.refusal_words import refusal
 from tests.campaigns.kill import journal_last
 from tests.campaigns.sending import Sender
-from tests.campaigns.traffic import Sent, Traffic, write_fleet
+from tests.campaigns.traffic import Sent, messages, write_fleet
 from tests.programs import RunningProgram, eventually
 from tests.servers import Mosquitto, free_port
 
@@ -168,18 +168,17 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("commands")
     with Mosquitto(folder / "broker") as broker:
         fleet = write_fleet(folder / "fleet", broker.port)
-        traffic = Traffic(3, 300)
-        messages = [traffic.next() for _ in range(300)]
+        sent = messages(300, seed=3)
         now = time.time_ns() // 10**6
         row = {"device": "later", "time": now, "values": {"power.active": 1}}
         payload = json.dumps({"readings": [row]}).encode()
-        messages.append(Sent("meterwatch/v1/gw-0/readings", payload, []))
+        sent.append(Sent("meterwatch/v1/gw-0/readings", payload, []))
         row = {"device": "new", "time": now, "values": {"power.active": 2}}
         payload = json.dumps({"readings": [row]}).encode()
-        messages.append(Sent("meterwatch/v1/gw-new/readings", payload, []))
+        sent.append(Sent("meterwatch/v1/gw-new/readings", payload, []))
         with RunningProgram(fleet) as program, Sender(broker.port) as sender:
             program.wait_for("source-up")
-            sender.send(messages)
+            sender.send(sent)
             sender.wait_acknowledged()
             eventually(lambda: "later" in _output(["refused", str(fleet)]), "the refusal shows")
             assert program.stop() == 0, program.tail()

@@ -30,8 +30,8 @@ from meterwatch.commissioning.sheet_html import page
 from meterwatch.commissioning.sheet_words import text
 from meterwatch.probe_commands import run_probe
 from tests.adapters.dlt645_line import SimLine, SimMeter
-from tests.meterwatch.dlt645_meters import MOTOR, ONE, START, THREE, meter
-from tests.meterwatch.test_sheet import sheet, value
+from tests.meterwatch.dlt645_meters import MOTOR, ONE, START, THREE, fleet, meter
+from tests.meterwatch.sheets import sheet, value
 from tests.meterwatch.three_phases import Load, Site, Wiring
 
 A, B = "398192000337", "201500000016"
@@ -308,27 +308,6 @@ def test_a_single_phase_meter_is_judged_by_its_total() -> None:
     assert [(f.kind, f.level) for f in found.findings if f.level is Level.FAULT] == [
         (Kind.CONNECTED_WRONGLY, Level.FAULT)
     ]
-
-
-OWN = """
-name = "our-meter"
-maker = "somebody"
-model = "M-1"
-label = "Our meter"
-label_zh = "本厂电表"
-source = "its document"
-item = [
-    { quantity = "voltage.l1", identifier = "02010100", format = "XXX.X", unit = "V" },
-    { quantity = "voltage.l2", identifier = "02010200", format = "XXX.X", unit = "V" },
-    { quantity = "voltage.l3", identifier = "02010300", format = "XXX.X", unit = "V" },
-]
-"""
-
-
-def fleet(folder: Path) -> Path:
-    (folder / "profiles").mkdir()
-    (folder / "profiles" / "our-meter.toml").write_text(OWN, encoding="utf-8")
-    return folder
 
 
 async def test_a_fleets_own_model_wins_where_it_fits(tmp_path: Path) -> None:

@@ -18,8 +18,7 @@ from meterwatch.commissioning.scan import Scan, prepared, scan
 from meterwatch.commissioning.scan_words import plan_told, render
 from meterwatch.scan_commands import run_scan
 from tests.adapters.dlt645_line import SimLine, SimMeter
-from tests.meterwatch.dlt645_meters import ONE, START, THREE, meter
-from tests.meterwatch.test_probe_dlt645 import fleet
+from tests.meterwatch.dlt645_meters import ONE, START, THREE, fleet, meter
 
 PATIENCE = 0.03
 A, B, C = "398192000337", "201500000037", "201500000012"
