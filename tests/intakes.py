@@ -166,7 +166,7 @@ class CollectingIntake:
         """Every source that was told up or down."""
         return self.entries(SourceState)
 
-    def wait_until(self, holds: Callable[[CollectingIntake], bool], patience: float = 20.0) -> None:
+    def wait_until(self, holds: Callable[[CollectingIntake], bool], patience: float = 60.0) -> None:
         """Block until ``holds(self)``; looked at after every change. TimeoutError if never."""
         limit = time.monotonic() + patience
         with self._changed:
@@ -178,7 +178,7 @@ class CollectingIntake:
                     raise TimeoutError(f"not within {patience:g} s; {self._summary()}")
 
     async def until(
-        self, holds: Callable[[CollectingIntake], bool], patience: float = 20.0
+        self, holds: Callable[[CollectingIntake], bool], patience: float = 60.0
     ) -> None:
         """``wait_until`` for a test that shares its loop with the source."""
         await asyncio.to_thread(self.wait_until, holds, patience)

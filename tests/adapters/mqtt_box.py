@@ -53,10 +53,10 @@ class Box:
     def metric(self, name: str) -> float:
         return self.telemetry.value(name, source="mqtt:main")
 
-    async def until(self, name: str) -> None:
-        """Until this metric is above zero."""
-        async with asyncio.timeout(20):
-            while not self.metric(name):  # noqa: ASYNC110 - a metric tells nobody that it changed
+    async def until(self, name: str, least: float = 1) -> None:
+        """Until this metric is ``least`` or more."""
+        async with asyncio.timeout(60):
+            while self.metric(name) < least:  # noqa: ASYNC110 - a metric tells nobody that it changed
                 await asyncio.sleep(0.01)  # as above
 
 

@@ -32,7 +32,7 @@ async def test_a_message_with_an_id_is_answered_with_what_became_of_it(
             reply = gateway.reply()
             gateway.send(message(row(), id=2))
             assert gateway.told() == {"id": 2, "stored": 3, "refused": []}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while box.metric("mqtt_replies") < 2:  # noqa: ASYNC110 - as Box.until
                 await asyncio.sleep(0.01)
     assert (reply.topic, reply.qos, reply.retain) == (REPLIES, 1, False)
