@@ -48,6 +48,7 @@ def plant(shared: Path) -> Plant:
     return Plant.load(shared / "data" / "steel-plant-2018-h1.csv")
 
 
+@pytest.mark.timeout(400)  # 17,000 polls, one after another
 async def test_polled_over_modbus_in_simulated_time(plant: Plant, memory_path: Path) -> None:
     clock = SimulatedClock(plant.start)
     profile = load_profiles()["generic-counter"]
