@@ -141,7 +141,7 @@ class Connection:
     def port(self) -> str:
         """What can be opened once only, ``10.0.0.5:502`` or ``/dev/ttyS1``; terminals that call us
         share a socket, each is a line of its own: ``0.0.0.0:7645/13812345678``. "" when wrong."""
-        place = _place(self.host, self.number)
+        place = joined(self.host, self.number)
         if "terminal" not in self.options:
             return place
         return f"{place}/{self.options['terminal'] or self.options['address']}"
@@ -211,10 +211,11 @@ def _port(parts: SplitResult, port: int | None) -> str:
     if not parts.hostname:
         return parts.path
     scheme = _SCHEMES.get(parts.scheme)
-    return _place(parts.hostname, port or (scheme.default if scheme else 0), tcp=True)
+    return joined(parts.hostname, port or (scheme.default if scheme else 0), tcp=True)
 
 
-def _place(host: str, number: int, *, tcp: bool = False) -> str:
+def joined(host: str, number: int, *, tcp: bool = False) -> str:
+    """``10.0.0.5:502``; a serial device file, with port 0, as it is (not so if it is ``tcp``)."""
     if not (number or tcp):
         return host
     return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from collector.connections import AddressError, open_connection
+from adapters.sources.polling.serial_port import settings
+from collector.connections import AddressError, joined, open_connection
 
 __all__ = ["Address", "AddressError", "Line", "Way", "parse_connection"]
 
@@ -49,10 +50,7 @@ class Line:
     @property
     def place(self) -> str:
         """``10.0.0.6:4001``, ``/dev/ttyS1`` or ``0.0.0.0:7645/13812345678``."""
-        if self.way is Way.SERIAL:
-            return self.host
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}" + (f"/{self.caller}" if self.caller else "")
+        return joined(self.host, self.port) + (f"/{self.caller}" if self.caller else "")
 
     @property
     def origin(self) -> str:
@@ -72,21 +70,7 @@ def parse_connection(text: str) -> Address:
     """The address in ``text``; :class:`AddressError` names the first thing that is wrong."""
     found = open_connection(text, "dlt645")
     given = found.options
-    line = Line(
-        Way(found.scheme),
-        found.host,
-        found.number,
-        gap=int(given["gap"]) / 1000,
-        timeout=int(given["timeout"]) / 1000,
-    )
-    if line.way is Way.SERIAL:
-        line = replace(
-            line,
-            baud=int(given["baud"]),
-            parity=given["parity"],
-            stop=int(given["stop"]),
-            rs485=given["rs485"],
-        )
+    line = Line(Way(found.scheme), found.host, found.number, **settings(given))
     if line.way is Way.LISTEN:
         terminal = given["terminal"]
         line = replace(line, caller=terminal or given["address"], named=bool(terminal))

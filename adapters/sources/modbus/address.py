@@ -6,10 +6,11 @@ devices with one ``Bus`` share one connection and are asked one after another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
-from collector.connections import AddressError, open_connection
+from adapters.sources.polling.serial_port import settings
+from collector.connections import AddressError, joined, open_connection
 
 __all__ = ["Address", "AddressError", "Bus", "Framing", "parse_connection"]
 
@@ -42,10 +43,7 @@ class Bus:
     @property
     def place(self) -> str:
         """``10.0.0.5:502`` or ``/dev/ttyS1``: what can be opened once only."""
-        if self.framing is Framing.SERIAL:
-            return self.host
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return joined(self.host, self.port)
 
     @property
     def origin(self) -> str:
@@ -64,20 +62,5 @@ class Address:
 def parse_connection(text: str) -> Address:
     """The address in ``text``; :class:`AddressError` names the first thing that is wrong."""
     found = open_connection(text, "modbus")
-    given = found.options
-    bus = Bus(
-        Framing(found.scheme),
-        found.host,
-        found.number,
-        gap=int(given["gap"]) / 1000,
-        timeout=int(given["timeout"]) / 1000,
-    )
-    if bus.framing is Framing.SERIAL:
-        bus = replace(
-            bus,
-            baud=int(given["baud"]),
-            parity=given["parity"],
-            stop=int(given["stop"]),
-            rs485=given["rs485"],
-        )
-    return Address(bus, int(given["unit"]))
+    bus = Bus(Framing(found.scheme), found.host, found.number, **settings(found.options))
+    return Address(bus, int(found.options["unit"]))

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+
+def settings(options: Mapping[str, str]) -> dict[str, Any]:
+    """Of a connection's ``options`` those that every protocol has: ``gap`` and ``timeout`` (s); of
+    a serial port ``baud``, ``parity``, ``stop`` and ``rs485`` as well."""
+    found: dict[str, Any] = {name: int(options[name]) / 1000 for name in ("gap", "timeout")}
+    if "baud" in options:
+        found |= {name: int(options[name]) for name in ("baud", "stop")}
+        found |= {name: options[name] for name in ("parity", "rs485")}
+    return found
 
 
 def drive(port: Any, level: str) -> None:
