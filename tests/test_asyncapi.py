@@ -18,8 +18,8 @@ from adapters.sources.mqtt.replies import REPLIES
 from adapters.sources.payload import Receipt, answer, busy
 from adapters.sources.payload.receipts import BUSY, TODO
 from collector.model import Reason
-from tests.adapters.any_messages import deliveries
-from tests.adapters.pushed import T0, Fleet, message, row, topic
+from tests.adapters.payload.any_messages import deliveries
+from tests.adapters.payload.pushed import T0, Fleet, message, row, topic
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TOLD = yaml.safe_load((DOCS / "asyncapi.yaml").read_text(encoding="utf-8"))

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from collector.ports import Urgency
-from tests.adapters.mqtt_box import Box
-from tests.adapters.pushed import T0, message, row
+from tests.adapters.mqtt.mqtt_box import Box
+from tests.adapters.payload.pushed import T0, message, row
 from tests.deploy.boxes import DEPLOY
 from tests.intakes import CollectingIntake
 from tests.programs import eventually

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from adapters.stores.archive_reader import ArchiveReader
 from collector.ports import Urgency
-from tests.adapters.mqtt_box import Box
-from tests.adapters.pushed import topic
+from tests.adapters.mqtt.mqtt_box import Box
+from tests.adapters.payload.pushed import topic
 from tests.deploy.boxes import DEPLOY, Client, rewritten
 from tests.intakes import CollectingIntake
 from tests.programs import ROOT, RunningProgram, eventually

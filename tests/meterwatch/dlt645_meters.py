@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.profiles import load_profiles
 from collector.profile import Profile
-from tests.adapters.dlt645_line import Shown, SimMeter
+from tests.adapters.dlt645.dlt645_line import Shown, SimMeter
 from tests.meterwatch.three_phases import Load, Site, shown
 
 THREE = load_profiles()["dlt645-2007-three-phase"]

@@ -15,7 +15,7 @@ import pytest
 from adapters.identity.store import CredentialStore, GatewayCredentials
 from collector.telemetry import Telemetry
 from meterwatch.clock import SystemClock
-from tests.adapters.http_served import Served
+from tests.adapters.http.http_served import Served
 from tests.deploy.boxes import GONE, Client
 from tests.intakes import CollectingIntake
 from tests.meterwatch.gateways import OURS, Desk, Guarded, fleet

@@ -29,7 +29,7 @@ from meterwatch.commissioning.sheet import Proposal
 from meterwatch.commissioning.sheet_html import page
 from meterwatch.commissioning.sheet_words import text
 from meterwatch.probe_commands import run_probe
-from tests.adapters.dlt645_line import SimLine, SimMeter
+from tests.adapters.dlt645.dlt645_line import SimLine, SimMeter
 from tests.meterwatch.dlt645_meters import MOTOR, ONE, START, THREE, fleet, meter
 from tests.meterwatch.sheets import sheet, value
 from tests.meterwatch.three_phases import Load, Site, Wiring

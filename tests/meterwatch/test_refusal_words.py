@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from adapters.sources.payload import Clocks
 from collector.model import Reason, Refusal
 from meterwatch.refusal_words import refusal
-from tests.adapters.hostile import ATTACKS
-from tests.adapters.pushed import T0, Fleet, message, row, topic
+from tests.adapters.payload.hostile import ATTACKS
+from tests.adapters.payload.pushed import T0, Fleet, message, row, topic
 
 fleet = Fleet()
 

@@ -17,7 +17,7 @@ from meterwatch.commissioning.models import SHIPPED, models_of
 from meterwatch.commissioning.scan import Scan, prepared, scan
 from meterwatch.commissioning.scan_words import plan_told, render
 from meterwatch.scan_commands import run_scan
-from tests.adapters.dlt645_line import SimLine, SimMeter
+from tests.adapters.dlt645.dlt645_line import SimLine, SimMeter
 from tests.meterwatch.dlt645_meters import ONE, START, THREE, fleet, meter
 
 PATIENCE = 0.03
