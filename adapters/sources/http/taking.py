@@ -84,12 +84,14 @@ class Taking:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(reversed(scope["headers"]))  # of two, the first
         address = scope["client"][0] if scope["client"] else ""
-        gateway, why, asked = "", "", False
+        gateway, why, asked, ended = "", "", False, False
 
         async def hear() -> Any:
-            nonlocal asked
+            nonlocal asked, ended
             asked = True
-            return await receive()
+            event = await receive()
+            ended = not event.get("more_body", False)
+            return event
 
         try:
             gateway = self._gateway(scope, headers)
@@ -100,8 +102,8 @@ class Taking:
                 await self._hesitate(gateway, address, answer.status)
         except ClientGoneError:
             return
-        if not asked and b"expect" in headers:
-            # Nobody can tell whether the body will still come.
+        if (not asked and b"expect" in headers) or (not ended and b"transfer-encoding" in headers):
+            # Nobody can tell whether the body will still come, or where it will end.
             answer = dataclasses.replace(
                 answer, headers=(*answer.headers, (b"connection", b"close"))
             )

@@ -7,12 +7,14 @@ import gzip
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.sources.http import Rates
-from tests.adapters.http.http_served import Served, Wire, head
+from tests.adapters.http.http_served import READINGS, Served, Wire, head
+from tests.adapters.inlet.papers import Papers
 from tests.adapters.payload.pushed import BODY, T0, message, row
 from tests.intakes import CollectingIntake
 from tests.programs import eventually
@@ -191,6 +193,46 @@ def test_the_rest_of_an_unwanted_body_is_read_so_far_that_the_answer_arrives() -
             assert wire.socket.recv(1) == b""
             with pytest.raises(ConnectionError):
                 wire.send(b"[" * (64 << 20))
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("form", ["sized", "chunked"])
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (READINGS, {}, 413),
+        (READINGS, {"Authorization": "Bearer x"}, 401),
+        (READINGS, {"Content-Type": "text/csv"}, 415),
+        ("/v1/nothing", {}, 404),
+    ],
+)
+def test_who_looks_at_the_answer_only_after_its_body_sees_it(
+    tmp_path: Path, path: str, headers: dict[str, str], status: int, form: str, secure: bool
+) -> None:
+    """As Python's own clients do, with a connection that they keep and one that they do not."""
+    papers = Papers(tmp_path) if secure else None
+    large = b"[" * (5 << 20)
+    given = {"Authorization": "Bearer token-of-gw-print", "Content-Type": "application/json"}
+    given |= headers
+
+    def body() -> Any:
+        return large if form == "sized" else iter([large])
+
+    settings, trust = (papers.settings(), papers.trust()) if papers else ({}, None)
+    with CollectingIntake() as intake, Served(intake, settings=settings, trust=trust) as one:
+        for more in ({}, {"Connection": "close"}):
+            assert one.ask("POST", path, body(), given | more).status == status
+        with contextlib.closing(one.connect()) as link:
+            assert one.ask("POST", path, body(), given, over=link).status == status
+            if form == "sized":
+                assert one.post(BODY, over=link).status == 200, "the connection stays"
+
+
+def test_an_unwanted_body_that_drips_or_stops_is_ended() -> None:
+    with served(slowest=1 << 20) as (_, one), Wire(one) as wire:
+        wire.send(head(token="", Content_Length=1 << 20))
+        assert wire.answer().status == 401
+        assert wire.closed() == b""
 
 
 # --- form ---------------------------------------------------------------------------------------
