@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from adapters.sources.http.answers import Answer, fault
+from adapters.sources.http.answers import SCHEMES, Answer, fault, unproven
 from adapters.sources.http.report import Report
 from adapters.sources.http.settings import HttpSettings
 from adapters.sources.inlet.desk import GZIP_GAIN, Desk, Form
@@ -114,16 +114,13 @@ class Taking:
     def _gateway(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
         """Who asks, or why nobody is to be heard."""
         proven: str = scope["state"]["proven"]()
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        authorization = headers.get(b"authorization", b"")
+        scheme, _, token = authorization.decode("latin-1").partition(" ")
         found: str | None = proven
-        if scheme.lower() in {b"bearer", b"token"}:
-            found = self._service.credentials.gateway_of(token.strip().decode("latin-1"))
+        if scheme.lower() in SCHEMES:
+            found = self._service.credentials.gateway_of(token.strip())
         if not found:
-            challenge = (b"www-authenticate", b'Bearer realm="meterwatch"')
-            told = "send the gateway's token: Authorization: Bearer TOKEN"
-            if scheme:
-                told = "this token is not known: check it, or have a new one made"
-            raise RefusedError("unauthorized", fault(401, told, headers=(challenge,)))
+            raise RefusedError("unauthorized", unproven(authorization))
         if proven and found != proven:
             told = f"the certificate is {proven!r:.80}, the token that of another gateway"
             raise RefusedError("forbidden", fault(403, told))

@@ -149,6 +149,30 @@ def test_what_else_is_to_be_mended_of_a_refused_body_stands_beside_its_reasons()
         assert "remarks" not in served.post(message(row("x"))).json(), "nothing else"
 
 
+@pytest.mark.parametrize(
+    ("said", "told_to"),
+    [
+        (None, "send the header Authorization: Bearer TOKEN, with the gateway's token"),
+        ("token-of-gw-print", "write Authorization: Bearer TOKEN"),
+        ("Basic eDp5", "write Authorization: Bearer TOKEN, not Basic with user and password"),
+        ("Bearer ", "nothing stands behind Bearer: write Authorization: Bearer TOKEN"),
+        ('Bearer "token-of-gw-print"', "send the token without quotes"),
+        ("Token $TOKEN", "the shell did not put the token in"),
+        ("Bearer nobody", "this token is not known: check it, or have a new one made"),
+    ],
+)
+def test_a_good_token_in_a_wrong_header_is_not_called_unknown(
+    said: str | None, told_to: str
+) -> None:
+    with CollectingIntake() as intake, Served(intake) as served:
+        for path in (READINGS, WRITE):
+            answer = served.ask("POST", path, b"{", {"Authorization": said} if said else {})
+            assert told(answer)[:2] == (401, "unauthorized")
+            assert told_to in told(answer)[2]
+            assert "token-of" not in told(answer)[2]
+            assert answer.headers["www-authenticate"] == 'Bearer realm="meterwatch"'
+
+
 def test_a_body_that_turns_out_too_large_while_it_comes_is_refused_with_its_beginning() -> None:
     with CollectingIntake() as intake, Served(intake, settings={"max_body": 4096}) as served:
         with Wire(served) as wire:
