@@ -191,6 +191,12 @@ class Server:
         before = mine.get(peer.client_id)
         mine[peer.client_id] = peer
         if before is not None:
+            told = (
+                f"client id {peer.client_id!r:.80} came again, from {peer.address}, and takes the"
+                f" place of the connection from {before.address}; again and again these are two"
+                " programs: give each an id of its own"
+            )
+            self.report.refused("taken-over", peer.gateway, told)
             before.end(packets.TAKEN_OVER, "another connection came with the same client id")
 
 

@@ -3,6 +3,7 @@ became of it; whatever the disk does, nothing is lost."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import struct
@@ -13,6 +14,7 @@ from typing import Any, Self
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from structlog.testing import capture_logs
 
 from adapters.sources.mqttwire import packets
 from collector.model import Reason
@@ -220,6 +222,25 @@ def test_a_second_connection_with_a_client_id_takes_over_and_a_session_never_las
         assert second.packet() == (4, b"\0\1")
         stranger.send(b"\xc0\0")
         assert stranger.packet() == (13, b"")
+
+
+def test_two_that_throw_each_other_out_are_told() -> None:
+    """MQTT 3.1.1 has no word for it: only our log can say why the connections end."""
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake) as served,
+        contextlib.ExitStack() as s,
+        capture_logs() as logs,
+    ):
+        for _ in range(4):
+            last = s.enter_context(Raw(served))
+            assert last.connect(client="twin")[1] == 0
+        last.send(b"\xc0\0")
+        assert last.packet() == (13, b"")
+        assert served.count("listener_refused", limit="taken-over") == 3
+    (told,) = [line for line in logs if line["event"] == "listener-taken-over"]
+    assert told["who"] == "gw-print"
+    assert "client id 'twin' came again, from 127.0.0.1" in told["message"]
 
 
 def test_while_the_disk_is_full_nothing_is_acknowledged_and_nothing_is_lost() -> None:
