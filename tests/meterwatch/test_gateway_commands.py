@@ -57,7 +57,7 @@ class TestGiving:
         assert bearer
         assert who(desk, bearer[1]) == "gw-a"
         assert login(shown) == ("gw-a", bearer[1])
-        assert "no table [broker]" in shown
+        assert "no table [broker]: a broker knows nothing of it yet" in shown
         assert bearer[1] not in desk.type("list", "--all")
 
     def test_a_gateway_that_the_registry_has_not_is_refused_with_the_nearest(
@@ -69,8 +69,20 @@ class TestGiving:
 
     def test_a_second_one_needs_a_rotation(self, desk: Desk) -> None:
         desk.type("add", "gw-a")
-        assert "gateway rotate" in desk.type("add", "gw-a", code=1)
-        assert "gateway add" in desk.type("rotate", "gw-b", code=1)
+        assert f"gateway rotate {desk.folder} gw-a\n" in desk.type("add", "gw-a", code=1)
+        assert f"gateway add {desk.folder} gw-b\n" in desk.type("rotate", "gw-b", code=1)
+
+    @pytest.mark.parametrize("kind", [(), ("--certificate",)])
+    def test_what_a_refused_command_advises_can_be_typed_as_it_stands(
+        self, desk: Desk, tmp_path: Path, kind: tuple[str, ...]
+    ) -> None:
+        desk.type("ca")
+        for number, (refused, advised) in enumerate((("rotate", "add"), ("add", "rotate"))):
+            told = desk.type(refused, "gw-a", *kind, code=1)
+            found = re.search(r"-> run: meterwatch gateway (\S+) (\S+) (.*)", told)
+            assert found
+            assert found[1] == advised
+            desk.type(found[1], *found[3].split(), "--out", str(tmp_path / str(number)))
 
     def test_a_rotation_tells_how_long_the_old_one_holds(self, desk: Desk) -> None:
         _, old = desk.login("add", "gw-a")
@@ -98,8 +110,28 @@ class TestGiving:
     def test_in_chinese(self, desk: Desk) -> None:
         assert "只显示这一次" in desk.type("add", "gw-a", "--lang", "zh")
         assert "旧凭证在 7 天内仍然有效" in desk.type("rotate", "gw-a", "--lang", "zh")
-        assert "有效  用户 gw-a~2" in desk.type("list", "--lang", "zh")
+        assert "旧凭证在 12 小时内" in desk.type("rotate", "gw-a", "--grace", "12h", "--lang", "zh")
+        assert "有效  用户 gw-a~3" in desk.type("list", "--lang", "zh")
         assert "已吊销" in desk.type("revoke", "gw-a", "--lang", "zh")
+        for words, told in (
+            (
+                ("revoke", "gw-a"),
+                f"网关 gw-a: 没有有效的凭证 -> 请运行：meterwatch gateway list {desk.folder}",
+            ),
+            (("add", "gw-aa"), '台账中没有 -> 是不是 "gw-a"？'),
+            (("add", "gw-a", "--certificate"), "还没有证书机构 -> 请先运行："),
+            (("add", "gw-a", "--expires", "x"), '"x" 不是时长'),
+            (("broker",), "没有 [broker]"),
+        ):
+            assert told in desk.type(*words, "--lang", "zh", code=1)
+
+    @pytest.mark.parametrize(
+        ("grace", "told"), [("1m", "1 minute"), ("12h", "12 hours"), ("36h", "36 hours"),
+                            ("1d", "1 day"), ("90s", "90 seconds"), ("1500ms", "1.5 seconds")],
+    )  # fmt: skip
+    def test_a_grace_is_told_as_people_say_it(self, desk: Desk, grace: str, told: str) -> None:
+        desk.type("add", "gw-a")
+        assert f"stays valid for {told} beside it" in desk.type("rotate", "gw-a", "--grace", grace)
 
 
 class TestTheBrokersFiles:
