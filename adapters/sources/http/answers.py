@@ -50,6 +50,8 @@ CODES: Final = {
 REMARKS: Final = b"meterwatch-remarks"
 SCHEMES: Final = ("bearer", "token")
 """Of the header Authorization, in small letters; InfluxDB's clients send the second."""
+LIMITS: Final = {"requests": "rate_requests", "readings": "rate_readings", "bytes": "rate_kb"}
+"""The setting of each limit of a gateway that has one."""
 _MESSAGE: Final = 500
 
 
@@ -93,6 +95,14 @@ def of_write(receipt: Receipt) -> Answer:
     status = 400 if receipt.stored else _status(receipt.refused, 400)
     told = f"partial write: {_told(receipt)}" if receipt.stored else _told(receipt)
     return _refused(receipt, status, told)
+
+
+def too_many(limit: str, wait: float) -> Answer:
+    """429: a gateway has used up ``limit`` of its share, for so many seconds."""
+    setting = LIMITS.get(limit)
+    by = f", {setting} in meterwatch.toml" if setting else ""
+    told = f"more {limit} than one gateway may have{by}: again in {math.ceil(wait)} s"
+    return fault(429, told, retry_after=wait)
 
 
 def unproven(authorization: bytes) -> Answer:

@@ -206,6 +206,9 @@ class Connection(H11Protocol):
             self.flow.pause_reading()
             return
         told = f"this is not HTTP/1.1: {found}"[:200]
+        if status == 431:
+            most = self._settings.max_head
+            told = f"the header is too large: {most:,} bytes are the most"
         self._refuse(fault(status if status in CODES else 400, told))
 
     def _refuse(self, answer: Answer) -> None:

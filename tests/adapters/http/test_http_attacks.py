@@ -136,7 +136,9 @@ def test_a_large_header_is_refused(request_head: str) -> None:
     with served() as (_, one), Wire(one) as wire:
         with contextlib.suppress(ConnectionError):
             wire.send(request_head)
-        assert wire.answer().status == 431
+        answer = wire.answer()
+        assert answer.status == 431
+        assert answer.json()["message"] == "the header is too large: 8,192 bytes are the most"
 
 
 def test_a_large_header_behind_a_request_is_refused_too() -> None:
@@ -341,7 +343,10 @@ def test_a_gateway_may_have_so_much_and_is_told_when_to_come_again() -> None:
             while (answer := one.post(BODY)).status == 200:  # a request as a second passed
                 assert rates.requests == 1
             assert (answer.status, answer.json()["code"]) == (429, "too many requests")
-            assert 1 <= int(answer.headers["retry-after"]) <= len(BODY)
+            again = answer.headers["retry-after"]
+            assert 1 <= int(again) <= len(BODY)
+            assert answer.json()["message"].endswith(f" in meterwatch.toml: again in {again} s")
+            assert ", rate_" in answer.json()["message"]
             assert one.post(BODY, gateway="gw-mill").status == 200, "it is no matter of others"
             assert one.count("http_refused", limit="rate") == 1
 
