@@ -80,6 +80,12 @@ def fault(
     return Answer(status, msgspec.json.encode(body), (JSON, *headers))
 
 
+def message_of(answer: Answer) -> str:
+    """What a fault says."""
+    told: str = msgspec.json.decode(answer.body)["message"]
+    return told
+
+
 def of_readings(receipt: Receipt) -> Answer:
     """To ``POST /v1/readings``: 200 with the receipt when anything was stored."""
     if receipt.stored or not receipt.refused:

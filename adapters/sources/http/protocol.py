@@ -26,10 +26,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from adapters.sources.http.answers import CODES, Answer, fault
+from adapters.sources.http.answers import CODES, Answer, fault, message_of
 from adapters.sources.http.settings import HttpSettings
 from adapters.sources.inlet.certificates import Proven
 from adapters.sources.inlet.limits import Bucket
+from adapters.sources.inlet.mistaken import spoken
 
 LINGER_BYTES: Final = 16 << 20
 """What is read and let go behind an answer, beyond the largest body that is taken."""
@@ -40,6 +41,10 @@ QUIET_SECONDS: Final = 2.0
 _THIN: Final = 4
 """A chunked body must be at least one part in so many of what carries it."""
 _SMALLEST: Final = 1024
+_OTHERS: Final = {
+    "MQTT": "this is MQTT, and here HTTP is spoken: take the port of the MQTT listener",
+    "TLS": "this is TLS, and here HTTP is spoken without TLS",
+}
 _LOG: Final = logging.getLogger("meterwatch.http")
 _LOG.setLevel(logging.CRITICAL + 1)  # of what is no HTTP, and of bugs, the report tells
 
@@ -71,7 +76,7 @@ class _Parting:
 class Connection(H11Protocol):
     """``unwanted``: what all connections together may read and let go. ``ended`` is called once,
     when the connection is gone. ``spoiled``: what came was not HTTP (or not in time) and was
-    answered with this status."""
+    answered with this status and message."""
 
     def __init__(
         self,
@@ -82,7 +87,7 @@ class Connection(H11Protocol):
         unwanted: Bucket,
         *,
         ended: Callable[[Connection], object],
-        spoiled: Callable[[int], object],
+        spoiled: Callable[[int, str], object],
     ) -> None:
         super().__init__(config, state, {"proven": proven})
         self.logger, self.access_log = _LOG, False
@@ -90,6 +95,7 @@ class Connection(H11Protocol):
         self._ended, self._spoiled = ended, spoiled
         self._unwanted = unwanted
         self._unread = bytearray()
+        self._first = b""
         self._deaf = False
         self._most_unwanted = settings.max_body + LINGER_BYTES
         self._answered = 0.0
@@ -104,6 +110,7 @@ class Connection(H11Protocol):
     # --- bytes in ---------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        self._first = self._first if self._came else data[:16]
         self._came += len(data)
         if self._phase() is Phase.REST:
             self._let_go(len(data))
@@ -206,6 +213,7 @@ class Connection(H11Protocol):
             self.flow.pause_reading()
             return
         told = f"this is not HTTP/1.1: {found}"[:200]
+        told = told if self._served else _OTHERS.get(spoken(self._first), told)
         if status == 431:
             most = self._settings.max_head
             told = f"the header is too large: {most:,} bytes are the most"
@@ -216,7 +224,7 @@ class Connection(H11Protocol):
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self._spoiled(answer.status)
+        self._spoiled(answer.status, message_of(answer))
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.close()
             return

@@ -112,7 +112,7 @@ class Server:
             proven,
             self._unwanted,
             ended=lambda _: self._door.leave(address),
-            spoiled=lambda status: self._report.answered(status, "no-http", address),
+            spoiled=lambda status, told: self._report.answered(status, "no-http", address, told),
         )
 
 

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
-from adapters.sources.http.answers import SCHEMES, Answer, fault, too_many, unproven
+from adapters.sources.http.answers import SCHEMES, Answer, fault, message_of, too_many, unproven
 from adapters.sources.http.report import Report
 from adapters.sources.http.settings import HttpSettings
 from adapters.sources.inlet.desk import GZIP_GAIN, Desk, Form, Wrong
@@ -108,7 +107,7 @@ class Taking:
             answer = dataclasses.replace(
                 answer, headers=(*answer.headers, (b"connection", b"close"))
             )
-        told = _message(answer) if why else ""
+        told = message_of(answer) if why else ""
         self._service.report.answered(answer.status, why, gateway or address, told)
         await respond(answer, send)
 
@@ -255,8 +254,3 @@ def _full() -> Answer:
     return fault(
         503, "the disk is nearly full: keep the readings and come back", retry_after=_FULL_S
     )
-
-
-def _message(answer: Answer) -> str:
-    told: str = msgspec.json.decode(answer.body)["message"]
-    return told

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from adapters.sources.inlet.mistaken import no_handshake
 from collector.telemetry import Telemetry
 
 _AGAIN_S: Final = 3600.0
@@ -46,7 +47,7 @@ class Report:
         self.refused(limit, address, "too many connections")
 
     def no_handshake(self, failed: BaseException, address: str) -> None:
-        self.refused("tls", address, str(failed) or type(failed).__name__)
+        self.refused("tls", address, no_handshake(failed))
 
     def certificate(self, fault: str) -> None:
         """A renewed certificate is in use, or cannot be (``fault``)."""

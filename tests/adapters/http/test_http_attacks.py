@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.sources.http import Rates
 from tests.adapters.http.http_served import READINGS, Served, Wire, head
@@ -261,6 +262,23 @@ def test_what_is_no_http_is_told_so(said: bytes) -> None:
         answer = wire.answer()
         assert answer.status in {400, 404}
         assert set(answer.json()) == {"code", "message", "reasons"}
+        assert "this is HTTP" not in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"\x10\x0d\0\4MQTT\4\2\0<\0\1c", "this is MQTT, and here HTTP is spoken"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "this is TLS, and here HTTP is spoken"),
+    ],
+)
+def test_another_language_is_named_in_the_answer_and_in_the_log(said: bytes, told: str) -> None:
+    with capture_logs() as logs, served() as (_, one), Wire(one) as wire:
+        wire.send(said)
+        assert wire.answer().json()["message"].startswith(told)
+    assert [line["message"][: len(told)] for line in logs if line["event"] == "http-no-http"] == [
+        told
+    ]
 
 
 def test_chunks_that_break_off_and_chunks_that_are_none() -> None:
