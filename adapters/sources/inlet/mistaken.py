@@ -16,7 +16,7 @@ _LANGUAGES: Final = (
 _CA: Final = "the client does not know our authority: give it ca.pem"
 _SHAKEN: Final = {
     "WRONG_VERSION_NUMBER": "no TLS was spoken: set it at the client (https://, mqtts://)",
-    "HTTP_REQUEST": "no TLS was spoken: the client is to use https://",
+    "HTTP_REQUEST": "no TLS was spoken, but HTTP without it",
     "TLSV1_ALERT_UNKNOWN_CA": _CA,
     "SSLV3_ALERT_BAD_CERTIFICATE": "the client does not take our certificate: does it know ca.pem,"
     " and call us by a name in the certificate?",
