@@ -111,13 +111,16 @@ def test_readings_on_which_the_program_failed_are_not_called_stored() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_gateway_that_listens_is_told_what_became_of_each_message(version: int) -> None:
+@pytest.mark.parametrize("name", [REPLIES, f"{REPLIES}/#"])  # as an access list grants them
+def test_a_gateway_that_listens_is_told_what_became_of_each_message(
+    version: int, name: str
+) -> None:
     with (
         CollectingIntake() as intake,
         ServedListener(intake) as served,
         Paho(served, version) as gateway,
     ):
-        assert gateway.subscribe(REPLIES) == [0]
+        assert gateway.subscribe(name) == [0]
         gateway.publish(message(row(), row("nobody"), id="a-1"))
         gateway.publish(b"{")
         eventually(lambda: len(gateway.replies) == 2 and len(gateway.acked) == 2, "told")
