@@ -127,8 +127,15 @@ class Desk:
         if servers:
             issued = authority.server(servers, self.now, lasting or SERVER_MS)
             check_out(out, servers[0])
-            for path in hand_out(issued, out, servers[0], authority):
+            key, cert, ca = hand_out(issued, out, servers[0], authority)
+            for path in (key, cert, ca):
                 print(f"  {path}")
+            print(self._words["server"].format(self._named(cert), self._named(key), ca))
+
+    def _named(self, path: Path) -> str:
+        """As it stands in meterwatch.toml."""
+        whole, home = path.resolve(), self.folder.resolve()
+        return str(whole.relative_to(home) if whole.is_relative_to(home) else whole)
 
     def tell_broker(self, command: str) -> None:
         """Write the broker's files from what is held now, and have them read."""

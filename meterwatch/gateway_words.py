@@ -30,6 +30,10 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         " the gateway a new one.",
         "ca": "The authority is {}, until {}. Whoever has {} can be any gateway: keep a copy of it"
         " where nobody else gets it.",
+        "server": "For our own HTTPS or MQTT listener, in meterwatch.toml (paths that do not begin"
+        " with / are within the fleet folder):\n"
+        '  cert_file = "{}"\n  key_file = "{}"\n'
+        "The program's user must be able to read the key. Who connects is given {}.",
         "no_broker": "meterwatch.toml has no table [broker]: a broker knows nothing of it yet,"
         " our own HTTPS and MQTT listener do.",
         "note": "note: {}",
@@ -66,6 +70,10 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "restart": "它用证书建立的现有连接，在消息服务器重读文件后已无任何权限，但不会断开："
         "发新凭证之前请重启消息服务器。",
         "ca": "证书机构为 {}，有效期至 {}。持有 {} 者可冒充任何网关：请妥善备份，勿交他人。",
+        "server": "用于本程序的 HTTPS 或 MQTT 监听时，写入 meterwatch.toml（不以 / 开头的路径"
+        "在 meterwatch.toml 所在文件夹内）：\n"
+        '  cert_file = "{}"\n  key_file = "{}"\n'
+        "运行本程序的用户须能读取密钥。请把 {} 交给连接方。",
         "no_broker": "meterwatch.toml 中没有 [broker]：消息服务器尚不知道，本程序的 HTTPS 和 MQTT"
         " 监听已知道。",
         "note": "注意：{}",

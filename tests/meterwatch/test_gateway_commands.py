@@ -9,15 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from adapters.identity.store import CredentialStore, GatewayCredentials
 from collector.errors import ConfigurationError
 from collector.settings import parse_settings
 from collector.telemetry import Telemetry
+from meterwatch.cli import app
 from meterwatch.clock import SystemClock
 from tests.meterwatch.gateways import Desk, fleet, login
 from tests.programs import eventually
-from tests.servers import program
+from tests.servers import free_port, program
 
 FILES = '[broker]\npassword_file = "broker/passwords"\nacl_file = "broker/acl"\n'
 
@@ -292,6 +294,19 @@ class TestTheAuthority:
         # Even a stolen gateway's key signs no further certificates.
         assert "CA:FALSE" in text
         (tmp_path / "box.example.pem").unlink()
+
+    def test_what_it_says_of_a_servers_certificate_can_stand_in_the_settings(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        for number, out in enumerate((desk.folder / "tls", tmp_path / "elsewhere")):
+            shown = desk.type("ca", "--server", "localhost", "--out", str(out))
+            lines = re.findall(r"^  ((?:cert|key)_file = .*)$", shown, re.MULTILINE)
+            assert ('"tls/localhost.pem"' in lines[0]) == (number == 0)
+            source = f'[[source]]\nkind = "http"\nname = "x"\nlisten = "0.0.0.0:{free_port()}"\n'
+            settings = desk.folder / "meterwatch.toml"
+            settings.write_text(source + "\n".join(lines))
+            done = CliRunner().invoke(app, ["check", str(desk.folder)])
+            assert done.exit_code == 0, done.output
 
     @pytest.mark.parametrize("name", ["../etc/x", "", "a b", "例.example", "x" * 300])
     def test_what_is_no_name_of_a_server_is_refused(
