@@ -6,9 +6,11 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import shlex
 import struct
 import subprocess
 import threading
+from pathlib import Path
 from typing import Any, Self
 
 import paho.mqtt.client as paho
@@ -19,13 +21,19 @@ from structlog.testing import capture_logs
 from adapters.sources.mqttwire import packets
 from collector.model import Reason
 from collector.ports import Urgency
+from tests.adapters.inlet.papers import Papers
 from tests.adapters.listener.listener_served import VERSIONS, Raw, ServedListener
 from tests.adapters.payload.pushed import BODY, REPLIES, T0, Fleet, message, row, topic
 from tests.intakes import CollectingIntake
-from tests.programs import eventually
+from tests.programs import ROOT, eventually
 from tests.servers import program
 
 pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def papers(tmp_path: Path) -> Papers:
+    return Papers(tmp_path / "tls")
 
 
 class Paho:
@@ -152,6 +160,23 @@ def test_mqtt_5_is_told_at_once_what_there_is_not() -> None:
             body = raw.connect(version=5, keepalive=0, client="")
             assert b"\x13" + struct.pack("!H", 60) in body  # then we say how often
             assert b"\x12\x00" in body  # and who it is
+
+
+def test_the_command_of_the_page_works(papers: Papers) -> None:
+    page = (
+        (ROOT / "docs" / "gateway-protocol.md")
+        .read_text("utf-8")
+        .partition("## Without a broker")[2]
+    )
+    line = next(line for line in page.splitlines() if line.startswith("mosquitto_rr "))
+    with CollectingIntake() as intake, ServedListener(intake, settings=papers.settings()) as served:
+        here = {"meters.example": "localhost", "8883": str(served.port), "ca.pem": papers.ca}
+        here["$TOKEN"] = "token-of-gw-print"
+        words = [here.get(word, word) for word in shlex.split(line)]
+        words[0] = program(words[0])
+        done = subprocess.run(words, check=True, timeout=20, stdout=subprocess.PIPE)
+        assert json.loads(done.stdout) == {"id": "a-1", "stored": 1, "refused": []}
+        assert intake.count() == 1
 
 
 @pytest.mark.parametrize("version", VERSIONS)
