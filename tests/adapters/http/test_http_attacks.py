@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.sources.http import Rates
+from adapters.sources.http import Rates, server
 from tests.adapters.http.http_served import READINGS, Served, Wire, head
 from tests.adapters.inlet.papers import Papers
 from tests.adapters.payload.pushed import BODY, T0, message, row
@@ -229,6 +231,24 @@ def test_who_looks_at_the_answer_only_after_its_body_sees_it(
             assert one.ask("POST", path, body(), given, over=link).status == status
             if form == "sized":
                 assert one.post(BODY, over=link).status == 200, "the connection stays"
+
+
+def test_unwanted_bodies_are_read_only_so_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all connections together: a flood of them is none for others."""
+    monkeypatch.setattr(server, "LINGER_RATE", 64 << 10)
+    large = 16 << 20
+    with served() as (_, one), Wire(one) as wire:
+        wire.send(head(token="", Content_Length=large))
+        assert wire.answer().status == 401
+        wire.socket.setblocking(False)
+        sent = 0
+        for _ in range(100):
+            with contextlib.suppress(BlockingIOError):
+                sent += wire.socket.send(b"[" * min(1 << 20, large - sent))
+            assert one.ask("GET", "/healthz").status == 200
+        assert sent < large
+        # It leaves with a reset: what it has sent is not read for long.
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def test_an_unwanted_body_that_drips_or_stops_is_ended() -> None:
