@@ -30,6 +30,8 @@ MAX_ROWS = 65_536
 MAX_SAID_BYTES = 1 << 20
 """Bytes of refusals and the like in one group, about: the journal's bound is looked at between
 groups only."""
+TOLD_AGAIN_S = 3600.0
+"""Of each origin, one reason to refuse what it brings is told once in that time."""
 BUSY_ROWS = 2_000
 """A turn this large means load: the next one lingers, so that folds get fewer, larger batches."""
 
@@ -54,6 +56,7 @@ class IntakeLoop:
         self._journal = journal
         self._telemetry = telemetry
         self._linger = linger
+        self._told: dict[tuple[int, str], float] = {}
         self._queue: deque[Delivery] = deque()
         self._ready = threading.Event()
         self._stopping = threading.Event()
@@ -141,10 +144,32 @@ class IntakeLoop:
         entries = self._entries(admitted)
         if entries:
             self._append(entries)
+            self._tell_refused(entries)
         for delivery in admitted:
             if delivery.synced is not None:
                 delivery.synced()
         return rows
+
+    def _tell_refused(self, entries: Sequence[Entry]) -> None:
+        """Here, where all ways meet: on some of them nobody else is told."""
+        now = time.monotonic()
+        names: list[str] = []
+        for entry in entries:
+            if not isinstance(entry, Refusal):
+                continue
+            what = (entry.origin, entry.reason)
+            if now - self._told.get(what, -TOLD_AGAIN_S) < TOLD_AGAIN_S:
+                continue
+            self._told[what] = now
+            names = names or self._journal.origin_names()
+            self._telemetry.event(
+                "refuses",
+                level="warning",
+                source=names[entry.origin] if entry.origin < len(names) else "",
+                reason=entry.reason,
+                detail=entry.detail,
+                todo="see meterwatch refused; this is told once an hour",
+            )
 
     def _refuse(self, delivery: Delivery) -> None:
         self._telemetry.count("intake_refused_full", urgency=delivery.urgency.name.lower())

@@ -21,6 +21,7 @@ import typer
 
 from collector.errors import ConfigurationError, Fault
 from collector.sections import seconds_of
+from meterwatch.gateway_words import spoken
 
 if TYPE_CHECKING:
     from meterwatch.gateway_desk import Desk
@@ -73,15 +74,13 @@ def commands(told: Told) -> typer.Typer:
 
         A token for HTTPS, which is its password at the MQTT broker too.
         """
-        with told(_EXTRA):
+        with told(_EXTRA), spoken(lang.value):
             desk = _desk(folder, lang)
             desk.known(gateway)
             desk.ready()
             kind = _kind(certificate)
             if desk.in_force(gateway, kind):
-                todo = f"meterwatch gateway rotate {folder} {gateway}"
-                what = f"has a {kind} that is in force"
-                raise ConfigurationError(Fault(f"gateway {gateway}", 0, what, todo))
+                desk.wrong(gateway, f"has a {kind} that is in force", "rotate", kind)
             lasting = _span("--expires", expires)
             if certificate:
                 desk.give_certificate(gateway, lasting, None, out)
@@ -103,12 +102,12 @@ def commands(told: Told) -> typer.Typer:
         lang: Lang = Language.en,
     ) -> None:
         """Give a gateway a new credential; the old one stays valid for a while."""
-        with told(_EXTRA):
+        with told(_EXTRA), spoken(lang.value):
             desk = _desk(folder, lang)
             desk.ready()
             kind = _kind(certificate)
             if not desk.in_force(gateway, kind):
-                desk.nothing(gateway, f"has no {kind} in force", "add")
+                desk.wrong(gateway, f"has no {kind} in force", "add", kind)
             lasting, after = _span("--expires", expires), _span("--grace", grace)
             if certificate:
                 desk.give_certificate(gateway, lasting, after, out)
@@ -121,10 +120,10 @@ def commands(told: Told) -> typer.Typer:
         folder: Folder, gateway: Gateway, reload: Reload = "", lang: Lang = Language.en
     ) -> None:
         """End all credentials of a gateway, at once."""
-        with told(_EXTRA):
+        with told(_EXTRA), spoken(lang.value):
             desk = _desk(folder, lang)
             if not desk.in_force(gateway):
-                desk.nothing(gateway, "has no credential in force", "list")
+                desk.wrong(gateway, "has no credential in force", "list")
             desk.revoke(gateway)
             desk.tell_broker(reload)
 
@@ -135,7 +134,7 @@ def commands(told: Told) -> typer.Typer:
         lang: Lang = Language.en,
     ) -> None:
         """Who has what, since when and until when; who has nothing."""
-        with told(_EXTRA):
+        with told(_EXTRA), spoken(lang.value):
             from meterwatch.fleet import parse, read_files
             from meterwatch.gateway_list import print_list
 
@@ -155,7 +154,7 @@ def commands(told: Told) -> typer.Typer:
 
         When a grace period is over, after a broker was set up anew, or when it could not be told.
         """
-        with told(_EXTRA):
+        with told(_EXTRA), spoken(lang.value):
             desk = _desk(folder, lang)
             if not desk.broker.settings.files:
                 todo = "add password_file and acl_file: see docs/gateways.md"
@@ -175,7 +174,7 @@ def commands(told: Told) -> typer.Typer:
         lang: Lang = Language.en,
     ) -> None:
         """Make an authority for certificates; with --server a certificate of a server."""
-        with told(_EXTRA):
+        with told(_EXTRA), spoken(lang.value):
             desk = _desk(folder, lang)
             desk.authority(server or [], _span("--expires", expires), out)
 

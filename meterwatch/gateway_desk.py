@@ -9,7 +9,6 @@ import contextlib
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Final
 
 from adapters.identity.broker import Broker
 from adapters.identity.credentials import CERTIFICATE, Credential, Credentials, new_token
@@ -18,9 +17,7 @@ from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.sections import near
 from collector.settings import MqttSource, Settings, parse_settings
 from meterwatch.fleet import SETTINGS, parse, read_files
-from meterwatch.gateway_words import WORDS
-
-_DAY_MS: Final = 86_400_000
+from meterwatch.gateway_words import WORDS, lasting
 
 
 class Desk:
@@ -33,7 +30,7 @@ class Desk:
         self.store = CredentialStore(folder / settings.program.data)
         self.broker = Broker(settings.broker, folder, users)
         self.now = _now()
-        self._words = WORDS[lang]
+        self._lang, self._words = lang, WORDS[lang]
 
     def known(self, gateway: str) -> None:
         """Raises for a gateway that the registry has not."""
@@ -46,12 +43,17 @@ class Desk:
         held = self.store.read().gateways.get(gateway)
         return held is not None and bool(held.in_force(self.now, kind))
 
-    def nothing(self, gateway: str, what: str, instead: str) -> None:
+    def wrong(self, gateway: str, what: str, instead: str, kind: str = "") -> None:
+        """Raises: what is in the way of this command, and the one to type instead; for a
+        credential of ``kind`` with all its words."""
         names = set(self.store.read().gateways)
         with contextlib.suppress(ConfigurationError):  # a broken registry must not stand in the way
             names |= set(_registered(self.folder))
         todo = near(gateway, names) if gateway not in names else ""
-        todo = todo or f"see: meterwatch gateway {instead} {self.folder}"
+        words = [f"run: meterwatch gateway {instead} {self.folder}"]
+        words += [gateway] if kind else []
+        words += ["--certificate"] if kind == CERTIFICATE else []
+        todo = todo or " ".join(words)
         raise ConfigurationError(Fault(f"gateway {gateway}", 0, what, todo))
 
     def ready(self) -> None:
@@ -95,7 +97,7 @@ class Desk:
     def _told(self, gateway: str, grace: int | None) -> None:
         print(self._words["made" if grace is None else "renewed"].format(gateway))
         if grace:
-            print(self._words["grace"].format(f"{grace / _DAY_MS:g}"))
+            print(self._words["grace"].format(lasting(grace, self._lang)))
             if self.broker.settings.files:
                 print(self._words["afterwards"].format(f"meterwatch gateway broker {self.folder}"))
 
@@ -125,8 +127,15 @@ class Desk:
         if servers:
             issued = authority.server(servers, self.now, lasting or SERVER_MS)
             check_out(out, servers[0])
-            for path in hand_out(issued, out, servers[0], authority):
+            key, cert, ca = hand_out(issued, out, servers[0], authority)
+            for path in (key, cert, ca):
                 print(f"  {path}")
+            print(self._words["server"].format(self._named(cert), self._named(key), ca))
+
+    def _named(self, path: Path) -> str:
+        """As it stands in meterwatch.toml."""
+        whole, home = path.resolve(), self.folder.resolve()
+        return str(whole.relative_to(home) if whole.is_relative_to(home) else whole)
 
     def tell_broker(self, command: str) -> None:
         """Write the broker's files from what is held now, and have them read."""

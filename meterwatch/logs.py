@@ -26,6 +26,8 @@ _SECRET_KEYS: Final = re.compile(
 )
 _IN_TEXT: Final = (
     (re.compile(r"(?<=://)[^/\s@'\"]+@"), f"{HIDDEN}@"),
+    # A gateway's token, wherever it was written, as for its name; its id is no secret.
+    (re.compile(r"(mw_[0-9a-f]{8}_)[\w-]+"), rf"\g<1>{HIDDEN}"),
     # In addresses and in what people write: ?access_token=..., key: ..., "password": "..."
     (
         re.compile(

@@ -181,6 +181,7 @@ _SHAPES: Final = tuple(
         (r": an integer of more than 64 bits", "：整数超过 64 位"),
         (r"the message holds more than ([\d,]+) lines", r"报文超过 \1 行"),
         (r"this is not UTF-8: ", "报文不是 UTF-8："),
+        (rf"^precision {_Q}: one of (.*)$", r"precision \1：应为 \2 之一"),
         # Sizes (adapters/sources/payload/unpack.py).
         (r"this is not gzip: ", "报文不是 gzip："),
         (r"it ends before its end", "数据不完整"),

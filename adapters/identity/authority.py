@@ -201,7 +201,7 @@ def open_authority(folder: Path) -> Authority:
         path = folder / KEY
         key = serialization.load_pem_private_key(path.read_bytes(), None)
     except FileNotFoundError as fault:
-        todo = "make one with: meterwatch gateway ca"
+        todo = "make one with: meterwatch gateway ca FOLDER"
         raise ConfigurationError(Fault(str(path), 0, "there is no authority", todo)) from fault
     except (OSError, ValueError, TypeError) as fault:
         what = f"cannot be read: {getattr(fault, 'strerror', None) or fault}"

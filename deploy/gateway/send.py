@@ -3,7 +3,8 @@
     your-program | python send.py gw-print mqtts://broker.example:8883 outbox.db
 
 stdin: one message a line, as docs/gateway-protocol.md has it; one without "id" is given one.
-stdout: the id of each line, once it is on disk and safe. stderr: receipts that refuse something.
+stdout: the id of each line, once it is on disk and safe. stderr: receipts that refuse something or
+say what else to mend.
 Kill this program, the broker or the collector at any moment: what has no receipt is sent again
 under the same id, and stored once. It ends when stdin has ended and nothing waits any more.
 
@@ -29,9 +30,13 @@ STUBBORN = 5  # times; what was sent more often keeps nobody else waiting
 PATIENCE = float(os.environ.get("PATIENCE", "20"))
 LONGEST = 600.0  # seconds; a wait doubles up to it
 LARGEST = 1 << 20  # bytes of a message
+silence = []  # the first message that was left without a receipt: of it a person is told
 
 
 def main(gateway, url, file):
+    broker = urlsplit(url)
+    if broker.scheme not in {"mqtt", "mqtts"} or not broker.hostname:
+        sys.exit(f"{url}: write mqtt://HOST:PORT, or with TLS mqtts://HOST:PORT")
     outbox = sqlite3.connect(file)
     outbox.execute("PRAGMA synchronous = EXTRA")  # FULL: a power cut may undo the last commit
     outbox.execute(
@@ -40,7 +45,7 @@ def main(gateway, url, file):
     )
     events = queue.SimpleQueue()  # what other threads see comes to this one
     room = threading.Semaphore(100)  # lines that were read and are not kept yet
-    client = connect(gateway, urlsplit(url), events)
+    client = connect(gateway, broker, events)
     threading.Thread(target=read, args=(sys.stdin, events, room), daemon=True).start()
     sent = {}  # id -> [when it is due again, how often it was sent]
     newest, up, reading = 0, False, True
@@ -94,7 +99,7 @@ def settle(outbox, sent, receipt):
         if own in sent:
             sent[own][0] = time.monotonic() + LONGEST
         return
-    if receipt["refused"]:  # kept there with its reason: to send it again would change nothing
+    if receipt["refused"] or receipt.get("remarks"):  # for a person: sent again it is the same
         print(json.dumps(receipt), file=sys.stderr)
     with outbox:
         outbox.execute("DELETE FROM message WHERE id = ?", (own,))
@@ -119,6 +124,13 @@ def publish(client, topic, sent, own, body):
     times = sent[own][1] if own in sent else 0
     wait = min(PATIENCE * 2**times, LONGEST) * random.uniform(0.8, 1.2)
     sent[own] = [time.monotonic() + wait, times + 1]
+    if times == 1 and not silence:
+        silence.append(own)
+        print(
+            f"no receipt yet, sent again: {own}. If none comes at all: does meterwatch run at this"
+            " broker, may it write replies, is the gateway's id in its registry?",
+            file=sys.stderr,
+        )
     if times + 1 == STUBBORN:
         print(f"sent {STUBBORN} times, and no receipt yet: {own}", file=sys.stderr)
     client.publish(topic, body, qos=1)

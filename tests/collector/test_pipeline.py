@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.journals.sqlite import SqliteJournal
 from collector.errors import TemporaryError
@@ -265,6 +266,27 @@ def test_a_fold_goes_round_an_entry_that_breaks_it(
     assert file["sum"] == sum(range(10)) - 4
     assert telemetry.value("fold_entries_skipped", fold="sum") == 1
     assert loop.healthy
+
+
+def test_what_is_refused_is_told_once_an_hour_of_each_that_brings_it(
+    journal: SqliteJournal, telemetry: Telemetry
+) -> None:
+    """Whatever the way: MQTT 3.1.1, for one, has no word for its sender."""
+    first, second = (int(one) for one in journal.origin_ids(["gateway:gw-a", "gateway:gw-b"]))
+    intake = IntakeLoop(journal, lambda batch: batch, telemetry)
+    for origin, reason in [(first, "bad-value"), (second, "bad-value"), (first, "bad-time")] * 3:
+        refusal = Refusal(1, origin, reason, f"{reason}: why")
+        intake.submit(Delivery(None, Urgency.PUSH, entries=[refusal]))
+    with capture_logs() as logs:
+        intake.start()
+        intake.stop()
+    told = [(line["source"], line["detail"]) for line in logs if line["event"] == "refuses"]
+    assert sorted(told) == [
+        ("gateway:gw-a", "bad-time: why"),
+        ("gateway:gw-a", "bad-value: why"),
+        ("gateway:gw-b", "bad-value: why"),
+    ]
+    assert all("meterwatch refused" in line["todo"] for line in logs)
 
 
 def test_refusals_respect_the_bound_too(tmp_path: Path, telemetry: Telemetry) -> None:

@@ -89,14 +89,17 @@ async def test_what_it_reads_is_kept_sent_and_forgotten(tmp_path: Path) -> None:
             with sending(tmp_path, broker.port) as sender:
                 sender.say(*numbered(50), b"", b"no message", b"[1]")
                 sender.say(message(row("nobody"), id="own-1"), message(row(), id=7))
+                sender.say(message(row(time=T0 // 1000), id="in-s"))
                 sender.finish()
-                ids = sender.kept(52)
-    assert (len(ids), len(set(ids)), ids[-2:]) == (52, 52, ["own-1", "7"])
+                ids = sender.kept(53)
+    assert (len(ids), len(set(ids)), ids[-3:]) == (53, 53, ["own-1", "7", "in-s"])
     assert times(intake) == set(range(50))
     told = sender.err.read_text().splitlines()
-    assert [line.startswith("not a message") for line in told] == [True, True, False]
-    refused = json.loads(told[2])
+    assert [line.startswith("not a message") for line in told] == [True, True, False, False]
+    refused, remarked = json.loads(told[2]), json.loads(told[3])
     assert (refused["id"], refused["refused"][0]["reason"]) == ("own-1", "unknown-device")
+    assert (remarked["id"], remarked["refused"]) == ("in-s", [])
+    assert "seconds where milliseconds are meant" in remarked["remarks"][0]
 
 
 async def test_what_it_kept_outlives_it(tmp_path: Path) -> None:
@@ -164,7 +167,10 @@ async def test_messages_without_a_receipt_keep_nobody_else_waiting(tmp_path: Pat
     ):
         sender.say(*numbered(25))
         sender.kept(25)
-        eventually(lambda: sender.err.read_text().count("no receipt yet") >= 25, "all were sent")
+        many = "times, and no receipt yet"
+        eventually(lambda: sender.err.read_text().count(many) >= 25, "all were sent")
+        assert sender.err.read_text().count("is the gateway's id in its registry?") == 1
+        assert sender.err.read_text().startswith("no receipt yet, sent again")
         async with Box(broker.port).running(intake):
             sender.finish()
     assert times(intake) == set(range(25))
@@ -184,6 +190,14 @@ async def test_with_tls_and_a_password(tmp_path: Path) -> None:
                 sender.say(*numbered(1))
                 sender.finish()
     assert times(intake) == {0}
+
+
+@pytest.mark.parametrize("url", ["localhost:1883", "127.0.0.1", "http://localhost", "mqtt://"])
+def test_an_address_that_is_none_is_told(tmp_path: Path, url: str) -> None:
+    command = [sys.executable, str(SEND), "gw-print", url, str(tmp_path / "outbox.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"{url}: write mqtt://HOST:PORT, or with TLS mqtts://HOST:PORT\n"
 
 
 def test_a_wrong_password_is_told(tmp_path: Path) -> None:

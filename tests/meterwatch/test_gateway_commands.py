@@ -9,15 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from adapters.identity.store import CredentialStore, GatewayCredentials
 from collector.errors import ConfigurationError
 from collector.settings import parse_settings
 from collector.telemetry import Telemetry
+from meterwatch.cli import app
 from meterwatch.clock import SystemClock
 from tests.meterwatch.gateways import Desk, fleet, login
 from tests.programs import eventually
-from tests.servers import program
+from tests.servers import free_port, program
 
 FILES = '[broker]\npassword_file = "broker/passwords"\nacl_file = "broker/acl"\n'
 
@@ -57,7 +59,7 @@ class TestGiving:
         assert bearer
         assert who(desk, bearer[1]) == "gw-a"
         assert login(shown) == ("gw-a", bearer[1])
-        assert "no table [broker]" in shown
+        assert "no table [broker]: a broker knows nothing of it yet" in shown
         assert bearer[1] not in desk.type("list", "--all")
 
     def test_a_gateway_that_the_registry_has_not_is_refused_with_the_nearest(
@@ -69,8 +71,20 @@ class TestGiving:
 
     def test_a_second_one_needs_a_rotation(self, desk: Desk) -> None:
         desk.type("add", "gw-a")
-        assert "gateway rotate" in desk.type("add", "gw-a", code=1)
-        assert "gateway add" in desk.type("rotate", "gw-b", code=1)
+        assert f"gateway rotate {desk.folder} gw-a\n" in desk.type("add", "gw-a", code=1)
+        assert f"gateway add {desk.folder} gw-b\n" in desk.type("rotate", "gw-b", code=1)
+
+    @pytest.mark.parametrize("kind", [(), ("--certificate",)])
+    def test_what_a_refused_command_advises_can_be_typed_as_it_stands(
+        self, desk: Desk, tmp_path: Path, kind: tuple[str, ...]
+    ) -> None:
+        desk.type("ca")
+        for number, (refused, advised) in enumerate((("rotate", "add"), ("add", "rotate"))):
+            told = desk.type(refused, "gw-a", *kind, code=1)
+            found = re.search(r"-> run: meterwatch gateway (\S+) (\S+) (.*)", told)
+            assert found
+            assert found[1] == advised
+            desk.type(found[1], *found[3].split(), "--out", str(tmp_path / str(number)))
 
     def test_a_rotation_tells_how_long_the_old_one_holds(self, desk: Desk) -> None:
         _, old = desk.login("add", "gw-a")
@@ -98,8 +112,28 @@ class TestGiving:
     def test_in_chinese(self, desk: Desk) -> None:
         assert "只显示这一次" in desk.type("add", "gw-a", "--lang", "zh")
         assert "旧凭证在 7 天内仍然有效" in desk.type("rotate", "gw-a", "--lang", "zh")
-        assert "有效  用户 gw-a~2" in desk.type("list", "--lang", "zh")
+        assert "旧凭证在 12 小时内" in desk.type("rotate", "gw-a", "--grace", "12h", "--lang", "zh")
+        assert "有效  用户 gw-a~3" in desk.type("list", "--lang", "zh")
         assert "已吊销" in desk.type("revoke", "gw-a", "--lang", "zh")
+        for words, told in (
+            (
+                ("revoke", "gw-a"),
+                f"网关 gw-a: 没有有效的凭证 -> 请运行：meterwatch gateway list {desk.folder}",
+            ),
+            (("add", "gw-aa"), '台账中没有 -> 是不是 "gw-a"？'),
+            (("add", "gw-a", "--certificate"), "还没有证书机构 -> 请先运行："),
+            (("add", "gw-a", "--expires", "x"), '"x" 不是时长'),
+            (("broker",), "没有 [broker]"),
+        ):
+            assert told in desk.type(*words, "--lang", "zh", code=1)
+
+    @pytest.mark.parametrize(
+        ("grace", "told"), [("1m", "1 minute"), ("12h", "12 hours"), ("36h", "36 hours"),
+                            ("1d", "1 day"), ("90s", "90 seconds"), ("1500ms", "1.5 seconds")],
+    )  # fmt: skip
+    def test_a_grace_is_told_as_people_say_it(self, desk: Desk, grace: str, told: str) -> None:
+        desk.type("add", "gw-a")
+        assert f"stays valid for {told} beside it" in desk.type("rotate", "gw-a", "--grace", grace)
 
 
 class TestTheBrokersFiles:
@@ -260,6 +294,19 @@ class TestTheAuthority:
         # Even a stolen gateway's key signs no further certificates.
         assert "CA:FALSE" in text
         (tmp_path / "box.example.pem").unlink()
+
+    def test_what_it_says_of_a_servers_certificate_can_stand_in_the_settings(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        for number, out in enumerate((desk.folder / "tls", tmp_path / "elsewhere")):
+            shown = desk.type("ca", "--server", "localhost", "--out", str(out))
+            lines = re.findall(r"^  ((?:cert|key)_file = .*)$", shown, re.MULTILINE)
+            assert ('"tls/localhost.pem"' in lines[0]) == (number == 0)
+            source = f'[[source]]\nkind = "http"\nname = "x"\nlisten = "0.0.0.0:{free_port()}"\n'
+            settings = desk.folder / "meterwatch.toml"
+            settings.write_text(source + "\n".join(lines))
+            done = CliRunner().invoke(app, ["check", str(desk.folder)])
+            assert done.exit_code == 0, done.output
 
     @pytest.mark.parametrize("name", ["../etc/x", "", "a b", "例.example", "x" * 300])
     def test_what_is_no_name_of_a_server_is_refused(

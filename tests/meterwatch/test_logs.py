@@ -77,6 +77,7 @@ def test_no_secret_is_written(form: type[io.StringIO]) -> None:
     log.info("webhook", url="https://x/send?access_token=geheim&x=1")
     log.info("object", value=ValueError('{"password": "geheim"}'), raw=b"token=geheim")
     log.info("about", value='odd"one\\')
+    log.info("as a name", user="mw_0123abcd_geheim-x_y")
     try:
         fail()
     except ValueError:

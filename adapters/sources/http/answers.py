@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.sources.inlet.tokens import misspelt
 from adapters.sources.payload import Receipt, RefusedRows, answer
 from collector.model import Reason
 
@@ -47,6 +48,10 @@ CODES: Final = {
     503: "unavailable",
 }
 REMARKS: Final = b"meterwatch-remarks"
+SCHEMES: Final = ("bearer", "token")
+"""Of the header Authorization, in small letters; InfluxDB's clients send the second."""
+LIMITS: Final = {"requests": "rate_requests", "readings": "rate_readings", "bytes": "rate_kb"}
+"""The setting of each limit of a gateway that has one."""
 _MESSAGE: Final = 500
 
 
@@ -75,6 +80,12 @@ def fault(
     return Answer(status, msgspec.json.encode(body), (JSON, *headers))
 
 
+def message_of(answer: Answer) -> str:
+    """What a fault says."""
+    told: str = msgspec.json.decode(answer.body)["message"]
+    return told
+
+
 def of_readings(receipt: Receipt) -> Answer:
     """To ``POST /v1/readings``: 200 with the receipt when anything was stored."""
     if receipt.stored or not receipt.refused:
@@ -90,6 +101,30 @@ def of_write(receipt: Receipt) -> Answer:
     status = 400 if receipt.stored else _status(receipt.refused, 400)
     told = f"partial write: {_told(receipt)}" if receipt.stored else _told(receipt)
     return _refused(receipt, status, told)
+
+
+def too_many(limit: str, wait: float) -> Answer:
+    """429: a gateway has used up ``limit`` of its share, for so many seconds."""
+    setting = LIMITS.get(limit)
+    by = f", {setting} in meterwatch.toml" if setting else ""
+    told = f"more {limit} than one gateway may have{by}: again in {math.ceil(wait)} s"
+    return fault(429, told, retry_after=wait)
+
+
+def unproven(authorization: bytes) -> Answer:
+    """401: nobody is known by this header, which is empty where there is none."""
+    scheme, _, token = authorization.decode("latin-1").strip().partition(" ")
+    if not scheme:
+        told = "send the header Authorization: Bearer TOKEN, with the gateway's token"
+    elif scheme.lower() not in SCHEMES:
+        told = "write Authorization: Bearer TOKEN"
+        if scheme.lower() == "basic":  # anything else might be the token itself
+            told += ", not Basic with user and password"
+    elif not token.strip():
+        told = f"nothing stands behind {scheme}: write Authorization: Bearer TOKEN"
+    else:
+        told = misspelt(token.strip())
+    return fault(401, told, headers=((b"www-authenticate", b'Bearer realm="meterwatch"'),))
 
 
 def _status(refused: Sequence[RefusedRows], otherwise: int) -> int:

@@ -53,7 +53,9 @@ def application(service: Service) -> Starlette:
     async def refused(request: Request, found: Exception) -> Response:
         assert isinstance(found, HTTPException)
         status = found.status_code if found.status_code in CODES else 400
-        told = "there is nothing at this path" if status == 404 else CODES[status]
+        told = CODES[status]
+        if status == 404:
+            told = f"there is nothing at this path: POST {READINGS}, or line protocol to {WRITE}"
         if found.headers and "Allow" in found.headers:
             told = f"here only {found.headers['Allow']}"
         answer = fault(status, told)

@@ -4,34 +4,47 @@
   ``overdue`` says so, and a sweep over all connections asks (uvicorn itself ends idle ones).
 - Work: h11 parses in Python. Headers, and chunked bodies, are given to it in small pieces, so
   that neither ten thousand headers nor a body in chunks of one byte hold up the others.
-- Answers that come before the body was read: a small rest is read and let go, and the
-  connection stays; of a large one only so much that the answer reaches the sender, then it ends.
+- Answers that come before the body was read: the rest is read and let go, for a client that
+  looks at no answer before it has sent everything (Python's own does) would else see a reset
+  instead. Only so much of it, for so long and no more slowly than any body; then it ends. And of
+  all connections together only so much a second, so that a flood of them costs nobody else.
 
 What is not HTTP is answered with JSON as everything else is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from adapters.sources.http.answers import CODES, Answer, fault
+from adapters.sources.http.answers import CODES, Answer, fault, message_of
 from adapters.sources.http.settings import HttpSettings
 from adapters.sources.inlet.certificates import Proven
+from adapters.sources.inlet.limits import Bucket
+from adapters.sources.inlet.mistaken import spoken
 
-LINGER_BYTES: Final = 256 << 10
-LINGER_SECONDS: Final = 2.0
+LINGER_BYTES: Final = 16 << 20
+"""What is read and let go behind an answer, beyond the largest body that is taken."""
+LINGER_RATE: Final = 16 << 20
+"""Bytes a second of all connections together."""
+LINGER_SECONDS: Final = 30.0
+QUIET_SECONDS: Final = 2.0
 _THIN: Final = 4
 """A chunked body must be at least one part in so many of what carries it."""
 _SMALLEST: Final = 1024
+_OTHERS: Final = {
+    "MQTT": "this is MQTT, and here HTTP is spoken: take the port of the MQTT listener",
+    "TLS": "this is TLS, and here HTTP is spoken without TLS",
+}
 _LOG: Final = logging.getLogger("meterwatch.http")
 _LOG.setLevel(logging.CRITICAL + 1)  # of what is no HTTP, and of bugs, the report tells
 
@@ -46,9 +59,24 @@ class Phase(Enum):
     BUSY = "being served"
 
 
+class _Parting:
+    """A transport as uvicorn closes it behind an answer: not before ``early`` says no."""
+
+    def __init__(self, transport: asyncio.BaseTransport, early: Callable[[], bool]) -> None:
+        self._transport, self._early = transport, early
+
+    def close(self) -> None:
+        if not self._early():
+            self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Connection(H11Protocol):
-    """``ended`` is called once, when the connection is gone. ``spoiled``: what came was not
-    HTTP (or not in time) and was answered with this status."""
+    """``unwanted``: what all connections together may read and let go. ``ended`` is called once,
+    when the connection is gone. ``spoiled``: what came was not HTTP (or not in time) and was
+    answered with this status and message."""
 
     def __init__(
         self,
@@ -56,33 +84,52 @@ class Connection(H11Protocol):
         state: ServerState,
         settings: HttpSettings,
         proven: Proven,
+        unwanted: Bucket,
         *,
         ended: Callable[[Connection], object],
-        spoiled: Callable[[int], object],
+        spoiled: Callable[[int, str], object],
     ) -> None:
         super().__init__(config, state, {"proven": proven})
         self.logger, self.access_log = _LOG, False
         self._settings = settings
         self._ended, self._spoiled = ended, spoiled
+        self._unwanted = unwanted
         self._unread = bytearray()
+        self._first = b""
         self._deaf = False
+        self._most_unwanted = settings.max_body + LINGER_BYTES
+        self._answered = 0.0
         self._came = self._served = 0
         self._key: tuple[Phase, int] = (Phase.HEAD, 0)
         self._since = self.loop.time()
         self._came_then = 0
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", _Parting(transport, self._early)))
+
     # --- bytes in ---------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        self._first = self._first if self._came else data[:16]
         self._came += len(data)
+        if self._phase() is Phase.REST:
+            self._let_go(len(data))
         if self._deaf:
-            if self._came > LINGER_BYTES:
+            if self._came > self._most_unwanted:
                 self.transport.abort()
         elif not self._unread and len(data) <= self._settings.max_head and not self._complete:
             self._parse(data)
         else:
             self._unread += data
             self._feed()
+
+    def _let_go(self, size: int) -> None:
+        """Bytes that nobody wants: read on when it is their turn."""
+        self._unwanted.take(size)
+        wait = self._unwanted.wait(self.loop.time())
+        if wait > 0:
+            self.flow.pause_reading()
+            self.loop.call_later(wait, self.flow.resume_reading)
 
     def _feed(self) -> None:
         """As much of what came as is its turn: nothing beyond the request that is being served."""
@@ -124,11 +171,18 @@ class Connection(H11Protocol):
 
     # --- answers ----------------------------------------------------------------------------
 
+    def _early(self) -> bool:
+        """An answer is complete, and closing now would lose it: the body is not here whole."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        return answered and not self._deaf and self.conn.their_state is h11.SEND_BODY
+
     def on_response_complete(self) -> None:
         self._served += 1
+        self._answered = self.loop.time()
         if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
             length = self._length
-            if length is None or length > LINGER_BYTES:
+            ended = self.conn.our_state is h11.CLOSED
+            if ended or length is None or length > self._most_unwanted:
                 self._unset_keepalive_if_required()
                 self._hang_up()
                 return
@@ -139,6 +193,7 @@ class Connection(H11Protocol):
     def _hang_up(self) -> None:
         """Read on for a moment without looking, so that the answer is not lost with a reset."""
         self._deaf = True
+        self._answered = self.loop.time()
         self._came = 0
         self._unread.clear()
         self.flow.resume_reading()
@@ -158,6 +213,10 @@ class Connection(H11Protocol):
             self.flow.pause_reading()
             return
         told = f"this is not HTTP/1.1: {found}"[:200]
+        told = told if self._served else _OTHERS.get(spoken(self._first), told)
+        if status == 431:
+            most = self._settings.max_head
+            told = f"the header is too large: {most:,} bytes are the most"
         self._refuse(fault(status if status in CODES else 400, told))
 
     def _refuse(self, answer: Answer) -> None:
@@ -165,7 +224,7 @@ class Connection(H11Protocol):
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self._spoiled(answer.status)
+        self._spoiled(answer.status, message_of(answer))
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.close()
             return
@@ -184,9 +243,11 @@ class Connection(H11Protocol):
     def overdue(self, now: float) -> Phase | None:
         """What the connection has been too slow at, by ``now`` (seconds of the loop)."""
         phase = self._phase()
+        if phase is Phase.REST and now - self._answered >= LINGER_SECONDS:
+            return phase
         # A body that we do not read, or have not yet asked for, is not slow.
-        ours = phase is Phase.BODY and (
-            self.flow.read_paused or self.cycle.waiting_for_100_continue
+        ours = (phase in {Phase.BODY, Phase.REST} and self.flow.read_paused) or (
+            phase is Phase.BODY and self.cycle.waiting_for_100_continue
         )
         if (phase, self._served) != self._key or ours:
             self._key = (phase, self._served)
@@ -201,8 +262,11 @@ class Connection(H11Protocol):
             if self._came - self._came_then < self._settings.slowest * span:
                 return phase
             self._restart(now)
-        elif phase in {Phase.REST, Phase.STUCK, Phase.CLOSING} and span >= LINGER_SECONDS:
-            return phase
+        elif phase in {Phase.REST, Phase.STUCK, Phase.CLOSING} and span >= QUIET_SECONDS:
+            slow = self._came - self._came_then < self._settings.slowest * span
+            if slow or phase is not Phase.REST:
+                return phase
+            self._restart(now)
         return None
 
     def end(self, phase: Phase) -> None:
@@ -219,7 +283,8 @@ class Connection(H11Protocol):
     def _phase(self) -> Phase:
         if self.transport.is_closing():
             return Phase.CLOSING
-        if self._deaf and (self.cycle is None or self.cycle.response_complete):
+        cycle = self.cycle
+        if self._deaf and (cycle is None or cycle.response_complete or cycle.disconnected):
             return Phase.REST
         if self.flow.write_paused:
             return Phase.STUCK

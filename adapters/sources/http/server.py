@@ -12,10 +12,11 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from adapters.sources.http.answers import Answer, fault
-from adapters.sources.http.protocol import Connection, Phase
+from adapters.sources.http.protocol import LINGER_RATE, Connection, Phase
 from adapters.sources.http.taking import Service
 from adapters.sources.inlet.certificates import Certificates, Proven
 from adapters.sources.inlet.door import Door
+from adapters.sources.inlet.limits import Bucket
 
 _FULL: Final = fault(503, "too many connections", retry_after=5)
 _SWEEPS: Final = 8
@@ -41,6 +42,7 @@ class Server:
         )
         self._config.load()
         self._state = ServerState()
+        self._unwanted = Bucket(LINGER_RATE, LINGER_RATE, service.time())
         self._door = Door(
             settings,
             certificates,
@@ -108,8 +110,9 @@ class Server:
             self._state,
             self._settings,
             proven,
+            self._unwanted,
             ended=lambda _: self._door.leave(address),
-            spoiled=lambda status: self._report.answered(status, "no-http", address),
+            spoiled=lambda status, told: self._report.answered(status, "no-http", address, told),
         )
 
 

@@ -25,3 +25,7 @@ class HttpSettings(ListenSettings):
     keep_alive: float = 75.0
     slowest: int = 1024
     patience: float = 10.0
+
+    @property
+    def largest(self) -> int:
+        return self.max_body

@@ -13,15 +13,15 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
-from adapters.sources.http.answers import Answer, fault
+from adapters.sources.http.answers import SCHEMES, Answer, fault, message_of, too_many, unproven
 from adapters.sources.http.report import Report
 from adapters.sources.http.settings import HttpSettings
-from adapters.sources.inlet.desk import GZIP_GAIN, Desk, Form
+from adapters.sources.inlet.desk import GZIP_GAIN, Desk, Form, Wrong
 from adapters.sources.inlet.limits import Room, Share, Strangers
 from adapters.sources.payload import Receipt
+from collector.model import Reason
 from collector.ports import Credentials
 
 _SAMPLE: Final = 64 << 10
@@ -84,12 +84,14 @@ class Taking:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(reversed(scope["headers"]))  # of two, the first
         address = scope["client"][0] if scope["client"] else ""
-        gateway, why, asked = "", "", False
+        gateway, why, asked, ended = "", "", False, False
 
         async def hear() -> Any:
-            nonlocal asked
+            nonlocal asked, ended
             asked = True
-            return await receive()
+            event = await receive()
+            ended = not event.get("more_body", False)
+            return event
 
         try:
             gateway = self._gateway(scope, headers)
@@ -100,28 +102,25 @@ class Taking:
                 await self._hesitate(gateway, address, answer.status)
         except ClientGoneError:
             return
-        if not asked and b"expect" in headers:
-            # Nobody can tell whether the body will still come.
+        if (not asked and b"expect" in headers) or (not ended and b"transfer-encoding" in headers):
+            # Nobody can tell whether the body will still come, or where it will end.
             answer = dataclasses.replace(
                 answer, headers=(*answer.headers, (b"connection", b"close"))
             )
-        told = _message(answer) if why else ""
+        told = message_of(answer) if why else ""
         self._service.report.answered(answer.status, why, gateway or address, told)
         await respond(answer, send)
 
     def _gateway(self, scope: Scope, headers: dict[bytes, bytes]) -> str:
         """Who asks, or why nobody is to be heard."""
         proven: str = scope["state"]["proven"]()
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        authorization = headers.get(b"authorization", b"")
+        scheme, _, token = authorization.decode("latin-1").partition(" ")
         found: str | None = proven
-        if scheme.lower() in {b"bearer", b"token"}:
-            found = self._service.credentials.gateway_of(token.strip().decode("latin-1"))
+        if scheme.lower() in SCHEMES:
+            found = self._service.credentials.gateway_of(token.strip())
         if not found:
-            challenge = (b"www-authenticate", b'Bearer realm="meterwatch"')
-            told = "send the gateway's token: Authorization: Bearer TOKEN"
-            if scheme:
-                told = "this token is not known: check it, or have a new one made"
-            raise RefusedError("unauthorized", fault(401, told, headers=(challenge,)))
+            raise RefusedError("unauthorized", unproven(authorization))
         if proven and found != proven:
             told = f"the certificate is {proven!r:.80}, the token that of another gateway"
             raise RefusedError("forbidden", fault(403, told))
@@ -149,21 +148,20 @@ class Taking:
         service, settings = self._service, self._service.settings
         share = service.share(gateway)
         self._can_take()
-        gzip, length, form = self._checked(headers, scope)
+        gzip, length, form, wrong = self._checked(headers, scope)
         size = settings.max_body if length is None else length
         size = size if size <= settings.max_body else 0  # it will not be read
         reserve = min(settings.max_body, size * GZIP_GAIN) if gzip else size
         denied = share.denied(reserve, service.time())
         if denied is not None:
-            told = f"more {denied.limit} than one gateway may have: again in {denied.wait:.1f} s"
-            raise RefusedError("rate", fault(429, told, retry_after=denied.wait))
+            raise RefusedError("rate", too_many(denied.limit, denied.wait))
         share.enter(reserve)
         try:
             if not await service.room.take(reserve, settings.patience):
                 told = "more is under way than there is room for"
                 raise RefusedError("room", fault(503, told, retry_after=_STOPPING_S))
             try:
-                return await self._take(gateway, share, form, gzip, length, receive)
+                return await self._take(gateway, share, form, gzip, length, wrong, receive)
             finally:
                 service.room.give(reserve)
         finally:
@@ -177,8 +175,11 @@ class Taking:
         if service.full():
             raise RefusedError("disk", _full())
 
-    def _checked(self, headers: dict[bytes, bytes], scope: Scope) -> tuple[bool, int | None, Form]:
-        """Whether it is packed, its length if that is known, and its form."""
+    def _checked(
+        self, headers: dict[bytes, bytes], scope: Scope
+    ) -> tuple[bool, int | None, Form, Wrong | None]:
+        """Whether it is packed, its length if that is known, its form, and why it is to be kept
+        without being read: InfluxDB's clients throw away what they are told 400 for."""
         encoding = headers.get(b"content-encoding", b"").strip().lower()
         if encoding not in _ENCODINGS:
             told = f"Content-Encoding {encoding.decode('latin-1')!r:.40}: send gzip, or none"
@@ -187,18 +188,18 @@ class Taking:
         if self._types is not None and kind not in self._types:
             told = f"Content-Type {kind.decode('latin-1')!r:.40}: send application/json"
             raise RefusedError("form", fault(415, told))
-        unit = ""
+        unit, wrong = "", None
         if self._form:
             query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
             unit = query.get("precision", ["ns"])[-1]
             if unit not in _PRECISIONS:
                 told = f"precision {unit!r:.40}: one of {', '.join(_PRECISIONS)}"
-                raise RefusedError("form", fault(400, told))
+                unit, wrong = "", Wrong(Reason.PAYLOAD, told)
         if b"transfer-encoding" in headers:
-            return _ENCODINGS[encoding], None, (self._form, unit)
+            return _ENCODINGS[encoding], None, (self._form, unit), wrong
         if b"content-length" not in headers:
             raise RefusedError("form", fault(411, "send Content-Length, or the body in chunks"))
-        return _ENCODINGS[encoding], int(headers[b"content-length"]), (self._form, unit)
+        return _ENCODINGS[encoding], int(headers[b"content-length"]), (self._form, unit), wrong
 
     async def _take(
         self,
@@ -207,6 +208,7 @@ class Taking:
         form: Form,
         gzip: bool,
         length: int | None,
+        wrong: Wrong | None,
         receive: Receive,
     ) -> Answer:
         """Read the body and have it stored; it is this request's turn, and there is room."""
@@ -227,7 +229,7 @@ class Taking:
         share.used(size=len(body))
         topic = f"meterwatch/v1/{gateway}/readings"
         head = bytes(body[:_SAMPLE] if excess else body)
-        outcome = await service.desk.bring(form, topic, head, gzip=gzip, excess=excess)
+        outcome = await service.desk.bring(form, topic, head, gzip=gzip, excess=excess, wrong=wrong)
         if outcome is None:
             raise RefusedError("disk", _full())
         share.used(readings=outcome.stored + sum([part.count for part in outcome.refused]))
@@ -252,8 +254,3 @@ def _full() -> Answer:
     return fault(
         503, "the disk is nearly full: keep the readings and come back", retry_after=_FULL_S
     )
-
-
-def _message(answer: Answer) -> str:
-    told: str = msgspec.json.decode(answer.body)["message"]
-    return told

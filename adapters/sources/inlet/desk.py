@@ -81,7 +81,8 @@ class Arrived:
 
 
 class Desk:
-    """``decoder`` is asked for with each batch: a reload changes it. One loop."""
+    """``decoder`` is asked for with each batch: a reload changes it. ``largest``: bytes that a body
+    may have, as sent. One loop."""
 
     def __init__(
         self,
@@ -89,9 +90,10 @@ class Desk:
         intake: Intake,
         clock: Clock,
         report: Report,
+        largest: int,
     ) -> None:
         self._decoder, self._intake, self._clock = decoder, intake, clock
-        self._report = report
+        self._report, self._largest = report, largest
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Arrived] = deque()
         self._came = asyncio.Event()
@@ -175,7 +177,10 @@ class Desk:
     def _refusal(self, decoder: Decoder, one: Arrived) -> Refusal | None:
         """Why a body is refused before it is looked at."""
         if one.cut:
-            return decoder.too_large(one.topic, one.body, one.size, one.received)
+            found = decoder.too_large(one.topic, one.body, one.size, one.received)
+            size = f"{one.size:,} bytes"
+            told = found.detail.replace(size, f"{size}, {self._largest:,} are the most", 1)
+            return dataclasses.replace(found, detail=told)
         wrong = one.wrong
         if one.gzip and not one.body.startswith(GZIP):  # which the decoder goes by
             told = "the body is not gzip, though Content-Encoding says so"

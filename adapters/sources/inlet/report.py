@@ -3,12 +3,17 @@ for each distinct trouble, never for each request. Any thread."""
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Final
 
+from adapters.sources.inlet.mistaken import no_handshake
 from collector.telemetry import Telemetry
 
 _AGAIN_S: Final = 3600.0
+_SAID: Final = 4
+"""So many different things are said of one trouble to one in that time."""
+_NUMBERS: Final = re.compile(r"\d+")
 _NAMED: Final = 20
 """Of one trouble so many are named in that time: a flood comes from a thousand addresses."""
 
@@ -19,7 +24,8 @@ class Report:
     def __init__(self, kind: str, name: str, telemetry: Telemetry) -> None:
         self._kind, self._name, self._telemetry = kind, name, telemetry
         self._state: tuple[bool, str] | None = None
-        self._told: dict[str, dict[str, float]] = {}
+        self._told: dict[str, dict[str, dict[str, float]]] = {}
+        """When, by event, whom it concerns, and what was said."""
 
     def state(self, up: bool, reason: str) -> bool:
         """The source listens, or does not and why; whether that is news."""
@@ -46,7 +52,7 @@ class Report:
         self.refused(limit, address, "too many connections")
 
     def no_handshake(self, failed: BaseException, address: str) -> None:
-        self.refused("tls", address, str(failed) or type(failed).__name__)
+        self.refused("tls", address, no_handshake(failed))
 
     def certificate(self, fault: str) -> None:
         """A renewed certificate is in use, or cannot be (``fault``)."""
@@ -83,13 +89,25 @@ class Report:
         self._telemetry.observe(f"{kind}_receipt_to_sync_seconds", seconds, source=name)
 
     def _trouble(self, event: str, who: str, **fields: object) -> None:
-        """Once an hour for each event and whom it concerns, and not of everybody."""
+        """Once an hour for each event, whom it concerns and what is said of it but for its numbers;
+        not of everybody, and not everything: who tries one thing after the other is to see each."""
         now = time.monotonic()
         told = self._told.setdefault(event, {})
         if len(told) >= _NAMED:
-            for other in [other for other, at in told.items() if now - at >= _AGAIN_S]:
+            for other in [other for other, mine in told.items() if _old(mine, now)]:
                 del told[other]
-        if now - told.get(who, -_AGAIN_S) < _AGAIN_S or len(told) >= _NAMED:
+        mine = told.get(who, {})
+        if _old(mine, now):
+            mine = {}
+        said = _NUMBERS.sub("", str(fields.get("message", "")))
+        if now - mine.get(said, -_AGAIN_S) < _AGAIN_S or len(mine) >= _SAID:
             return
-        told[who] = now
+        if who not in told and len(told) >= _NAMED:
+            return
+        told[who] = mine | {said: now}
         self._telemetry.event(event, level="warning", source=self._name, who=who, **fields)
+
+
+def _old(told: dict[str, float], now: float) -> bool:
+    """Nothing of it was said within the hour."""
+    return all(now - at >= _AGAIN_S for at in told.values())

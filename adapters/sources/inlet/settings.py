@@ -47,6 +47,11 @@ class ListenSettings:
     """Seconds between two looks at the certificate files."""
 
     @property
+    def largest(self) -> int:
+        """Bytes of one body, as sent."""
+        raise NotImplementedError
+
+    @property
     def address(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"

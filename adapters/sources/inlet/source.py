@@ -140,7 +140,7 @@ class InletSource:
         if stop.is_set():
             return
         settings = self._listening
-        desk = Desk(lambda: self._decoder, intake, self._clock, self._said)
+        desk = Desk(lambda: self._decoder, intake, self._clock, self._said, settings.largest)
         server = self._serving = self._server(desk)
         if not settings.cert_file and not _is_loopback(settings.host):
             self._said.plain(settings.address)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from adapters.sources.inlet.mistaken import spoken
 from adapters.sources.mqttwire import packets
 from adapters.sources.mqttwire.frames import BrokenStreamError, Frames, Publish
 from adapters.sources.mqttwire.packets import (
@@ -83,7 +84,7 @@ class Dialogue:
     def _begin(self) -> Connect | None:
         early = self._early
         if early and early[0] != packets.CONNECT << 4:
-            raise MalformedError(f"not CONNECT but {early[:16].hex(' ')}", packets.PROTOCOL_ERROR)
+            raise MalformedError(_no_connect(bytes(early[:16])), packets.PROTOCOL_ERROR)
         found = packets.cut(early, 0, self._max_head)
         if found is None:
             return None
@@ -118,3 +119,14 @@ class Dialogue:
                 raise MalformedError("a second CONNECT", packets.PROTOCOL_ERROR)
         told = f"a packet of kind {packet.kind} and flags {packet.flags} has no place here"
         raise MalformedError(told, packets.PROTOCOL_ERROR)
+
+
+def _no_connect(first: bytes) -> str:
+    """What began with these bytes."""
+    match spoken(first):
+        case "":
+            return f"not CONNECT but {first.hex(' ')}"
+        case "TLS":
+            return "this is TLS, and here MQTT is spoken without TLS"
+        case other:
+            return f"this is {other}, and here MQTT is spoken"

@@ -48,6 +48,12 @@ class Session:
     def replies(self) -> str:
         return f"meterwatch/v1/{self.gateway}/replies"
 
+    @property
+    def filters(self) -> tuple[str, str]:
+        """What it may subscribe to: its replies, as such or as a broker's access list grants
+        them."""
+        return self.replies, f"{self.replies}/#"
+
 
 @dataclass(slots=True, eq=False)
 class _Owed:

@@ -44,7 +44,9 @@ class Peer(asyncio.Protocol):
         self._dialogue = Dialogue(server.settings.max_head, server.settings.max_message)
         self._mail: Mail | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._replies = self._paused = self._stuck = False
+        self._paused = self._stuck = False
+        self._filters: set[str] = set()
+        """Subscribed to; each means the same."""
         self._deaf = False
         """Nothing more is heard or said."""
         self._silence = server.settings.silence
@@ -163,17 +165,17 @@ class Peer(asyncio.Protocol):
             codes = [self._subscribed(name, session) for name, _ in said.filters]
             self.transport.write(packets.suback(session.version, said.mid, codes))
         else:
-            codes = [0 if name == session.replies else _NO_SUBSCRIPTION for name in said.filters]
-            self._replies = self._replies and 0 not in codes
+            codes = [0 if name in self._filters else _NO_SUBSCRIPTION for name in said.filters]
+            self._filters.difference_update(said.filters)
             self.transport.write(packets.unsuback(session.version, said.mid, codes))
 
     def _subscribed(self, name: str, session: Session) -> int:
         """QoS granted for a filter, or why none is."""
-        if name != session.replies:
+        if name not in session.filters:
             told = f"filter {name!r:.120}: there is only {session.replies}"
             self._server.report.refused("filter", self.gateway, told)
             return packets.NOT_AUTHORIZED
-        self._replies = True
+        self._filters.add(name)
         return 0
 
     def _connect(self, said: Connect) -> None:
@@ -221,9 +223,9 @@ class Peer(asyncio.Protocol):
         if self._mail is None:
             return
         told = self.transport.get_write_buffer_size() < _MOST_UNSENT
-        if self._replies and not told:
+        if self._filters and not told:
             self._server.report.no_reply()
-        out = self._mail.answers(replies=self._replies and told)
+        out = self._mail.answers(replies=bool(self._filters) and told)
         if out and not self._deaf:
             self.transport.write(out)
         if self._server.stopping and not self._mail:

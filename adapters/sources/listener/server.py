@@ -11,6 +11,7 @@ from adapters.sources.inlet.certificates import Certificates
 from adapters.sources.inlet.desk import Desk
 from adapters.sources.inlet.door import Door
 from adapters.sources.inlet.limits import Room, Share, Strangers
+from adapters.sources.inlet.tokens import misspelt
 from adapters.sources.listener.mail import Mail, Session
 from adapters.sources.listener.peer import Peer
 from adapters.sources.listener.report import Report
@@ -135,12 +136,13 @@ class Server:
         word, whom it concerns, and what to do. ``proven``: the gateway of its certificate."""
         token = (said.password or b"").decode(errors="replace")
         found = self._credentials.gateway_of(token) if token else None
-        user = (said.user or "").partition(_OTHER_NAMES)[0]
+        name = said.user or ""
+        user = name.partition(_OTHER_NAMES)[0]
         if self.stopping:
             return packets.UNAVAILABLE, "stopping", address, "meterwatch is shutting down"
         if not found and (token or not proven):
-            told = "user: the gateway's id, password: its token; this one is not known"
-            return packets.BAD_CREDENTIALS, "unauthorized", address, told
+            why, told = _unproven(name, token)
+            return packets.BAD_CREDENTIALS, why, address, told
         gateway = found or proven
         if (proven and gateway != proven) or (user and user != gateway):
             told = f"user {user!r:.80}, certificate and token are not of one gateway"
@@ -189,4 +191,25 @@ class Server:
         before = mine.get(peer.client_id)
         mine[peer.client_id] = peer
         if before is not None:
+            told = (
+                f"client id {peer.client_id!r:.80} came again, from {peer.address}, and takes the"
+                f" place of the connection from {before.address}; again and again these are two"
+                " programs: give each an id of its own"
+            )
+            self.report.refused("taken-over", peer.gateway, told)
             before.end(packets.TAKEN_OVER, "another connection came with the same client id")
+
+
+def _unproven(user: str, token: str) -> tuple[str, str]:
+    """What is wrong with a name and a password that no gateway is known by: in a word, and what
+    to do."""
+    if not user and not token:
+        told = "no user and no password came; set both, the gateway's id and its token"
+        return "no-user", told
+    if not token:
+        return "no-password", f"user {user!r:.80} came without a password; set the gateway's token"
+    who = f"user {user!r:.80}" if user else "no user"
+    return (
+        "unauthorized",
+        f"{who}, and as password something else than its token; {misspelt(token)}",
+    )

@@ -25,3 +25,7 @@ class ListenerSettings(ListenSettings):
     """Messages of one connection that are not synced yet; beyond them it is not read."""
     silence: float = 3600.0
     slowest: int = 256
+
+    @property
+    def largest(self) -> int:
+        return self.max_message

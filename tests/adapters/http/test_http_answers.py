@@ -10,6 +10,7 @@ import pytest
 
 from collector.model import Reason
 from collector.ports import Urgency
+from meterwatch.refusal_words import refusal
 from tests.adapters.http.http_served import READINGS, WRITE, Answer, Served, Wire, head
 from tests.adapters.payload.pushed import T0, Fleet, message, row, topic
 from tests.intakes import CollectingIntake
@@ -149,14 +150,41 @@ def test_what_else_is_to_be_mended_of_a_refused_body_stands_beside_its_reasons()
         assert "remarks" not in served.post(message(row("x"))).json(), "nothing else"
 
 
+@pytest.mark.parametrize(
+    ("said", "told_to"),
+    [
+        (None, "send the header Authorization: Bearer TOKEN, with the gateway's token"),
+        ("token-of-gw-print", "write Authorization: Bearer TOKEN"),
+        ("Basic eDp5", "write Authorization: Bearer TOKEN, not Basic with user and password"),
+        ("Bearer ", "nothing stands behind Bearer: write Authorization: Bearer TOKEN"),
+        ('Bearer "token-of-gw-print"', "send the token without quotes"),
+        ("Token $TOKEN", "the shell did not put the token in"),
+        ("Bearer nobody", "this token is not known: check it, or have a new one made"),
+    ],
+)
+def test_a_good_token_in_a_wrong_header_is_not_called_unknown(
+    said: str | None, told_to: str
+) -> None:
+    with CollectingIntake() as intake, Served(intake) as served:
+        for path in (READINGS, WRITE):
+            answer = served.ask("POST", path, b"{", {"Authorization": said} if said else {})
+            assert told(answer)[:2] == (401, "unauthorized")
+            assert told_to in told(answer)[2]
+            assert "token-of" not in told(answer)[2]
+            assert answer.headers["www-authenticate"] == 'Bearer realm="meterwatch"'
+
+
 def test_a_body_that_turns_out_too_large_while_it_comes_is_refused_with_its_beginning() -> None:
     with CollectingIntake() as intake, Served(intake, settings={"max_body": 4096}) as served:
         with Wire(served) as wire:
             wire.send(head(Transfer_Encoding="chunked"))
             for _ in range(5):
                 wire.send(b"400\r\n" + b"[" * 1024 + b"\r\n")
-            assert told(wire.answer())[0] == 413
+            status, _, why = told(wire.answer())
+            assert status == 413
+            assert ", 4,096 are the most" in why
         assert intake.refusals()[0].sample.startswith(b"[[[")
+        assert " 5,000 bytes, 4,096 are the most" in told(served.post(b"[" * 5000))[2]
 
 
 def test_a_body_in_chunks_and_one_that_was_asked_for_are_taken() -> None:
@@ -243,7 +271,10 @@ def test_without_a_length_there_is_no_body() -> None:
 def test_other_paths_and_methods_are_json_faults_too() -> None:
     with CollectingIntake() as intake, Served(intake) as served:
         assert told(served.ask("GET", "/"))[:2] == (404, "not found")
-        assert told(served.ask("GET", "/v1/readings/"))[0] == 404
+        for path in ("/v1/readings/", "/v1/reading", "/write?db=x"):
+            status, _, why = told(served.ask("POST", path, message(row())))
+            assert status == 404
+            assert why.endswith("POST /v1/readings, or line protocol to /api/v2/write")
         answer = served.ask("GET", READINGS)
         assert told(answer)[:2] == (405, "method not allowed")
         assert answer.headers["allow"] == "POST"
@@ -345,5 +376,11 @@ def test_an_id_comes_back() -> None:
 
 def test_the_write_api_has_its_own_faults() -> None:
     with CollectingIntake() as intake, Served(intake) as served:
-        assert told(served.post(b"", f"{WRITE}?precision=min"))[:2] == (400, "invalid")
+        line = f"m,device=main-meter power.active=1 {T0}".encode()
+        status, code, why = told(served.post(line, f"{WRITE}?precision=min"))
+        assert (status, code) == (400, "invalid")
+        assert why == "unreadable-payload: precision 'min': one of ns, us, ms, s"
+        (kept,) = intake.refusals()
+        assert (kept.reason, kept.sample) == (Reason.PAYLOAD, line), "its client throws it away"
+        assert refusal(kept.detail, "zh") == "precision 'min'：应为 ns, us, ms, s 之一"
         assert told(served.post(b"x", f"{WRITE}?precision=s", gateway="nobody"))[0] == 401

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from adapters.sources.http import Rates
-from tests.adapters.http.http_served import Served, Wire, head
+from adapters.sources.http import Rates, server
+from tests.adapters.http.http_served import READINGS, Served, Wire, head
+from tests.adapters.inlet.papers import Papers
 from tests.adapters.payload.pushed import BODY, T0, message, row
 from tests.intakes import CollectingIntake
 from tests.programs import eventually
@@ -134,7 +139,9 @@ def test_a_large_header_is_refused(request_head: str) -> None:
     with served() as (_, one), Wire(one) as wire:
         with contextlib.suppress(ConnectionError):
             wire.send(request_head)
-        assert wire.answer().status == 431
+        answer = wire.answer()
+        assert answer.status == 431
+        assert answer.json()["message"] == "the header is too large: 8,192 bytes are the most"
 
 
 def test_a_large_header_behind_a_request_is_refused_too() -> None:
@@ -193,6 +200,64 @@ def test_the_rest_of_an_unwanted_body_is_read_so_far_that_the_answer_arrives() -
                 wire.send(b"[" * (64 << 20))
 
 
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("form", ["sized", "chunked"])
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (READINGS, {}, 413),
+        (READINGS, {"Authorization": "Bearer x"}, 401),
+        (READINGS, {"Content-Type": "text/csv"}, 415),
+        ("/v1/nothing", {}, 404),
+    ],
+)
+def test_who_looks_at_the_answer_only_after_its_body_sees_it(
+    tmp_path: Path, path: str, headers: dict[str, str], status: int, form: str, secure: bool
+) -> None:
+    """As Python's own clients do, with a connection that they keep and one that they do not."""
+    papers = Papers(tmp_path) if secure else None
+    large = b"[" * (5 << 20)
+    given = {"Authorization": "Bearer token-of-gw-print", "Content-Type": "application/json"}
+    given |= headers
+
+    def body() -> Any:
+        return large if form == "sized" else iter([large])
+
+    settings, trust = (papers.settings(), papers.trust()) if papers else ({}, None)
+    with CollectingIntake() as intake, Served(intake, settings=settings, trust=trust) as one:
+        for more in ({}, {"Connection": "close"}):
+            assert one.ask("POST", path, body(), given | more).status == status
+        with contextlib.closing(one.connect()) as link:
+            assert one.ask("POST", path, body(), given, over=link).status == status
+            if form == "sized":
+                assert one.post(BODY, over=link).status == 200, "the connection stays"
+
+
+def test_unwanted_bodies_are_read_only_so_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all connections together: a flood of them is none for others."""
+    monkeypatch.setattr(server, "LINGER_RATE", 64 << 10)
+    large = 16 << 20
+    with served() as (_, one), Wire(one) as wire:
+        wire.send(head(token="", Content_Length=large))
+        assert wire.answer().status == 401
+        wire.socket.setblocking(False)
+        sent = 0
+        for _ in range(100):
+            with contextlib.suppress(BlockingIOError):
+                sent += wire.socket.send(b"[" * min(1 << 20, large - sent))
+            assert one.ask("GET", "/healthz").status == 200
+        assert sent < large
+        # It leaves with a reset: what it has sent is not read for long.
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_an_unwanted_body_that_drips_or_stops_is_ended() -> None:
+    with served(slowest=1 << 20) as (_, one), Wire(one) as wire:
+        wire.send(head(token="", Content_Length=1 << 20))
+        assert wire.answer().status == 401
+        assert wire.closed() == b""
+
+
 # --- form ---------------------------------------------------------------------------------------
 
 
@@ -217,6 +282,23 @@ def test_what_is_no_http_is_told_so(said: bytes) -> None:
         answer = wire.answer()
         assert answer.status in {400, 404}
         assert set(answer.json()) == {"code", "message", "reasons"}
+        assert "this is HTTP" not in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"\x10\x0d\0\4MQTT\4\2\0<\0\1c", "this is MQTT, and here HTTP is spoken"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "this is TLS, and here HTTP is spoken"),
+    ],
+)
+def test_another_language_is_named_in_the_answer_and_in_the_log(said: bytes, told: str) -> None:
+    with capture_logs() as logs, served() as (_, one), Wire(one) as wire:
+        wire.send(said)
+        assert wire.answer().json()["message"].startswith(told)
+    assert [line["message"][: len(told)] for line in logs if line["event"] == "http-no-http"] == [
+        told
+    ]
 
 
 def test_chunks_that_break_off_and_chunks_that_are_none() -> None:
@@ -299,7 +381,10 @@ def test_a_gateway_may_have_so_much_and_is_told_when_to_come_again() -> None:
             while (answer := one.post(BODY)).status == 200:  # a request as a second passed
                 assert rates.requests == 1
             assert (answer.status, answer.json()["code"]) == (429, "too many requests")
-            assert 1 <= int(answer.headers["retry-after"]) <= len(BODY)
+            again = answer.headers["retry-after"]
+            assert 1 <= int(again) <= len(BODY)
+            assert answer.json()["message"].endswith(f" in meterwatch.toml: again in {again} s")
+            assert ", rate_" in answer.json()["message"]
             assert one.post(BODY, gateway="gw-mill").status == 200, "it is no matter of others"
             assert one.count("http_refused", limit="rate") == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.adapters.payload.pushed import T0, Fleet
 from tests.campaigns import kill
 from tests.campaigns.traffic import write_fleet
 from tests.intakes import CollectingIntake
-from tests.programs import RunningProgram, eventually
+from tests.programs import ROOT, RunningProgram, eventually
 from tests.servers import free_port
 
 pytestmark = pytest.mark.timeout(120)
@@ -72,6 +73,17 @@ def test_its_questions_are_answered(served: Served) -> None:
         assert influx.build() == "meterwatch"
         with pytest.warns(DeprecationWarning, match="deprecated"):
             assert influx.health().status == "pass"
+
+
+def test_the_lines_of_the_page_are_stored(served: Served, intake: CollectingIntake) -> None:
+    page = (ROOT / "docs" / "push-http.md").read_text("utf-8")
+    samples = re.findall(r"--data-binary \"(.*?)\"", page)
+    samples += re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert len(samples) == 2
+    for sample in samples:
+        before = intake.count()
+        assert served.post(sample.encode(), f"{WRITE}?precision=ms").status == 204
+        assert intake.count() - before == sample.count("=") - sample.count("device=")
 
 
 @pytest.mark.parametrize("gzip", [False, True])

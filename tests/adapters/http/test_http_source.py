@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.journals.sqlite import SqliteJournal
 from adapters.sources.http import HttpSettings, HttpSource
@@ -156,6 +158,38 @@ def test_a_certificate_of_somebody_else_or_a_revoked_one_is_none(
                 return True
 
         eventually(refused, "the revoked one is refused")
+
+
+def test_the_log_says_what_is_wrong_with_a_handshake(papers: Papers) -> None:
+    def log_of(client: Callable[[Served], object]) -> str:
+        settings = papers.settings(client_ca_file=papers.ca)
+        with (
+            capture_logs() as logs,
+            CollectingIntake() as intake,
+            Served(intake, settings=settings) as one,
+        ):
+            with contextlib.suppress(OSError):
+                client(one)
+            eventually(lambda: one.count("http_refused", limit="tls"), "it is told")
+        (line,) = [line for line in logs if line["event"] == "http-tls"]
+        return str(line["message"])
+
+    def plain(one: Served) -> None:
+        one.post(BODY)
+
+    def strange(one: Served) -> None:
+        one.trust = ssl.create_default_context()
+        one.post(BODY)
+
+    def of_another(one: Served) -> None:
+        other = Papers(papers.folder / "other")
+        issued = other.authority.gateway("gw-print", other.now)
+        one.trust = papers.trust(*other.write("gw", issued))
+        one.post(BODY)
+
+    assert log_of(plain).startswith("no TLS was spoken")
+    assert log_of(strange) == "the client does not know our authority: give it ca.pem"
+    assert log_of(of_another).startswith("the client's certificate is not taken: ")
 
 
 def test_who_does_not_speak_tls_or_says_nothing_is_shown_out(papers: Papers) -> None:

@@ -119,8 +119,8 @@ VERSION = packets.UNSUPPORTED_VERSION
     ("stream", "code", "why"),
     [
         (publish(b""), packets.PROTOCOL_ERROR, "not CONNECT"),
-        (b"GET / HTTP/1.1\r\n", packets.PROTOCOL_ERROR, "not CONNECT"),
-        (b"\x16\x03\x01\x02\x00", packets.PROTOCOL_ERROR, "not CONNECT"),
+        (b"GET / HTTP/1.1\r\n", packets.PROTOCOL_ERROR, "this is HTTP, and here MQTT is spoken"),
+        (b"\x16\x03\x01\x02\x00", packets.PROTOCOL_ERROR, "here MQTT is spoken without TLS"),
         (packet(0x10, text("MQIsdp") + b"\3\2\0\0" + text("c")), VERSION, "3.1:"),
         (packet(0x10, text("MQTT") + b"\6\2\0\0" + text("c")), VERSION, "6"),
         (packet(0x10, b"x" * 1025), packets.TOO_LARGE, "1,025 bytes"),

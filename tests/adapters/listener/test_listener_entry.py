@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import ssl
 from pathlib import Path
 
 import pytest
+import structlog
 
 from adapters.sources.mqttwire import packets
 from adapters.sources.payload import remedy
 from collector.model import Reason
+from meterwatch import logs
 from meterwatch.refusal_words import refusal
 from tests.adapters.inlet.papers import Papers
 from tests.adapters.listener.listener_served import Raw, ServedListener, connect, packet, publish
@@ -42,11 +46,35 @@ def test_who_may_not_come_in_is_told_why(hello: bytes, code: int) -> None:
             assert b"user" in body  # the reason, in words
         assert raw.closed() == b""
         assert intake.count() == 0
-        assert served.count("listener_refused", limit="unauthorized") + served.count(
-            "listener_refused", limit="forbidden"
-        ) + served.count("listener_refused", limit="client-id") + served.count(
-            "listener_refused", limit="no-mqtt"
-        ) == 1  # fmt: skip
+        limits = ("unauthorized", "no-user", "no-password", "forbidden", "client-id", "no-mqtt")
+        assert sum(served.count("listener_refused", limit=one) for one in limits) == 1
+
+
+@pytest.mark.parametrize(
+    ("hello", "limit", "told"),
+    [
+        (connect(user="", token=""), "no-user", "no user and no password came"),
+        (connect(token=""), "no-password", "user 'gw-print' came without a password"),
+        (connect(token="x"), "unauthorized", "user 'gw-print', and as password something else"),
+        (connect(token="$TOKEN"), "unauthorized", "the shell did not put the token in"),
+        (connect(token='"x"'), "unauthorized", "without quotes"),
+        (connect(user="mw_0123abcd_geheim", token="x"), "unauthorized", "user 'mw_0123abcd_***'"),
+    ],
+)
+def test_the_log_says_who_came_without_what(hello: bytes, limit: str, told: str) -> None:
+    """Through the filter of secrets, which must not take our own words for any."""
+    out = io.StringIO()
+    logs.configure(out)
+    try:
+        with CollectingIntake() as intake, ServedListener(intake) as served, Raw(served) as raw:
+            raw.send(hello)
+            raw.closed()
+    finally:
+        structlog.reset_defaults()
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    (line,) = [one for one in lines if one["event"] == f"listener-{limit}"]
+    assert told in line["message"]
+    assert ("***" in line["message"]) == ("***" in told)
 
 
 @pytest.mark.parametrize("user", ["gw-print", "gw-print~2", ""])

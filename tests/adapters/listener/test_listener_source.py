@@ -3,27 +3,37 @@ became of it; whatever the disk does, nothing is lost."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import shlex
 import struct
 import subprocess
 import threading
+from pathlib import Path
 from typing import Any, Self
 
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from structlog.testing import capture_logs
 
 from adapters.sources.mqttwire import packets
 from collector.model import Reason
 from collector.ports import Urgency
+from tests.adapters.inlet.papers import Papers
 from tests.adapters.listener.listener_served import VERSIONS, Raw, ServedListener
 from tests.adapters.payload.pushed import BODY, REPLIES, T0, Fleet, message, row, topic
 from tests.intakes import CollectingIntake
-from tests.programs import eventually
+from tests.programs import ROOT, eventually
 from tests.servers import program
 
 pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def papers(tmp_path: Path) -> Papers:
+    return Papers(tmp_path / "tls")
 
 
 class Paho:
@@ -109,13 +119,16 @@ def test_readings_on_which_the_program_failed_are_not_called_stored() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_gateway_that_listens_is_told_what_became_of_each_message(version: int) -> None:
+@pytest.mark.parametrize("name", [REPLIES, f"{REPLIES}/#"])  # as an access list grants them
+def test_a_gateway_that_listens_is_told_what_became_of_each_message(
+    version: int, name: str
+) -> None:
     with (
         CollectingIntake() as intake,
         ServedListener(intake) as served,
         Paho(served, version) as gateway,
     ):
-        assert gateway.subscribe(REPLIES) == [0]
+        assert gateway.subscribe(name) == [0]
         gateway.publish(message(row(), row("nobody"), id="a-1"))
         gateway.publish(b"{")
         eventually(lambda: len(gateway.replies) == 2 and len(gateway.acked) == 2, "told")
@@ -147,6 +160,23 @@ def test_mqtt_5_is_told_at_once_what_there_is_not() -> None:
             body = raw.connect(version=5, keepalive=0, client="")
             assert b"\x13" + struct.pack("!H", 60) in body  # then we say how often
             assert b"\x12\x00" in body  # and who it is
+
+
+def test_the_command_of_the_page_works(papers: Papers) -> None:
+    page = (
+        (ROOT / "docs" / "gateway-protocol.md")
+        .read_text("utf-8")
+        .partition("## Without a broker")[2]
+    )
+    line = next(line for line in page.splitlines() if line.startswith("mosquitto_rr "))
+    with CollectingIntake() as intake, ServedListener(intake, settings=papers.settings()) as served:
+        here = {"meters.example": "localhost", "8883": str(served.port), "ca.pem": papers.ca}
+        here["$TOKEN"] = "token-of-gw-print"
+        words = [here.get(word, word) for word in shlex.split(line)]
+        words[0] = program(words[0])
+        done = subprocess.run(words, check=True, timeout=20, stdout=subprocess.PIPE)
+        assert json.loads(done.stdout) == {"id": "a-1", "stored": 1, "refused": []}
+        assert intake.count() == 1
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -220,6 +250,25 @@ def test_a_second_connection_with_a_client_id_takes_over_and_a_session_never_las
         assert second.packet() == (4, b"\0\1")
         stranger.send(b"\xc0\0")
         assert stranger.packet() == (13, b"")
+
+
+def test_two_that_throw_each_other_out_are_told() -> None:
+    """MQTT 3.1.1 has no word for it: only our log can say why the connections end."""
+    with (
+        CollectingIntake() as intake,
+        ServedListener(intake) as served,
+        contextlib.ExitStack() as s,
+        capture_logs() as logs,
+    ):
+        for _ in range(4):
+            last = s.enter_context(Raw(served))
+            assert last.connect(client="twin")[1] == 0
+        last.send(b"\xc0\0")
+        assert last.packet() == (13, b"")
+        assert served.count("listener_refused", limit="taken-over") == 3
+    (told,) = [line for line in logs if line["event"] == "listener-taken-over"]
+    assert told["who"] == "gw-print"
+    assert "client id 'twin' came again, from 127.0.0.1" in told["message"]
 
 
 def test_while_the_disk_is_full_nothing_is_acknowledged_and_nothing_is_lost() -> None:

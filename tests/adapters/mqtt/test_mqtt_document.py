@@ -43,7 +43,7 @@ def test_the_sample_payload_decodes_to_what_the_page_says() -> None:
 
 @pytest.mark.timeout(60)
 async def test_the_command_works_as_it_stands(tmp_path: Path) -> None:
-    (line,) = block("sh").splitlines()
+    line = next(line for line in PAGE.splitlines() if line.startswith("mosquitto_rr "))
     program(line.split()[0])
     with Mosquitto(tmp_path / "b") as broker, CollectingIntake() as intake:
         async with Box(broker.port).running(intake):
