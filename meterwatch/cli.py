@@ -187,14 +187,16 @@ def decode(
 
 @app.command()
 def status(folder: Folder, lang: Lang = Language.en) -> None:
-    """Sources, backlog, each device's last reading.
+    """Does it run; sources, backlog, each device's last reading.
 
-    Also gateways whose clock is wrong, and the metering places that have no device.
+    Also what was refused of late, gateways whose clock is wrong, and the metering places that have
+    no device. Exit code 3 when the program does not run, or gives no sign of life.
     """
-    from meterwatch.inspect import print_status
+    from meterwatch.status import print_status
 
     with _told():
-        print_status(folder, lang.value)
+        if not print_status(folder, lang.value):
+            raise typer.Exit(3)
 
 
 @app.command()

@@ -1,5 +1,5 @@
-"""What a person asks a fleet folder: status, refusals, warnings. Reads files, changes nothing,
-except that a mark on a warning is appended to the journal like everything else.
+"""What a person asks a fleet folder: refusals, warnings (``status.py``: how it stands). Reads
+files, changes nothing, except that a mark on a warning is appended to the journal like all else.
 
 All of it works while the program runs, and while it does not.
 """
@@ -23,11 +23,8 @@ from adapters.sources.payload import remedy
 from adapters.state.alerts import AlertsReader
 from adapters.stores.archive_reader import ArchiveReader
 from collector.alerts import CLOSED, FIRING, LEVEL_LABELS, RESOLVED, Alert, Level
-from collector.connections import origin_of
 from collector.errors import ConfigurationError, Fault
 from collector.model import Mark, Reason
-from collector.registry import FOREVER, Device, Registry
-from collector.settings import HttpSource, ListenerSource, MqttSource
 from collector.telemetry import Telemetry
 from meterwatch import named_files
 from meterwatch.fleet import Fleet, kept, parse, read_files
@@ -70,11 +67,25 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "state": ("state", "状态"),
     "up": ("up", "在线"),
     "down": ("down", "离线"),
+    "was_up": ("was up", "曾在线"),
+    "was_down": ("was down", "曾离线"),
     "why": ("why", "原因"),
     "gateway": ("gateway", "网关"),
     "clock": ("clock", "时钟"),
-    "found": ("found", "判定时间"),
+    "found": ("found", "判定于"),
     "alive": ("last sign of life of the program", "程序最近活动"),
+    "runs": ("the program runs: process {process}, since {since}",
+             "程序正在运行：进程 {process}，自 {since} 起"),
+    "mute": ("the program's process {process} is there and gives no sign of life: see its log. "
+             "What follows is how things were then",
+             "程序进程 {process} 存在，但没有活动迹象：请查看其日志。以下为当时的状态"),
+    "stopped": ("the program does not run: start it with meterwatch run {folder}. What follows is "
+                "how things were then",
+                "程序未运行：请用 meterwatch run {folder} 启动。以下为当时的状态"),
+    "refused": ("refused", "拒收"),
+    "refused_of_late": ("{count} since {since}", "自 {since} 起 {count} 条"),
+    "ask_refused": ("why, and what to do: meterwatch refused {folder}",
+                    "原因与处理办法：meterwatch refused {folder}"),
     "level": ("level", "级别"),
     "rule": ("rule", "规则"),
     "where": ("where", "位置"),
@@ -86,7 +97,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     CLOSED: ("closed", "已关闭"),
     "acknowledged": ("acknowledged by", "已确认："),
     "because": ("because of", "起因："),
-}
+}  # fmt: skip
 
 REASONS_ZH: Final[dict[str, str]] = {
     Reason.PAYLOAD: "报文无法读取",
@@ -127,7 +138,7 @@ def summary(fleet: Fleet) -> list[str]:
     lines += [
         f"note: no device at {'outlet' if place.outlet else 'place'} {place.key}"
         + (f" (permit {place.permit_no})" if place.permit_no else "")
-        for place in registry.unserved(_now())
+        for place in registry.unserved(now_ms())
     ]
     return lines
 
@@ -147,110 +158,6 @@ def outside(fleet: Fleet, folder: Path) -> list[str]:
     if faults:
         raise ConfigurationError(sorted(set(faults)))
     return notes
-
-
-def print_status(folder: Path, lang: str) -> None:
-    """Sources up or down, wrong clocks of gateways, backlog of every consumer, last reading of
-    every device, places without a device."""
-    console = Console()
-    fleet = parse(read_files(folder))
-    zone = ZoneInfo(fleet.settings.program.zone)
-    journal = _journal(fleet)
-    try:
-        last = journal.last()
-        behind = ", ".join(
-            f"{word(name, lang) if name in WORDS else name} {last - released}"
-            for name, released in sorted(journal.consumers().items())
-        )
-        console.print(f"{word('journal', lang)}: {journal.live_bytes() / 2**20:.1f} MB")
-        told = f"{behind} {word('behind', lang)}" if behind else word("nothing", lang)
-        console.print(f"{word('backlog', lang)}: {told}", highlight=False)
-    finally:
-        journal.close()
-    reader = ArchiveReader(kept(fleet, "archive.db"))
-    try:
-        stats = reader.stats()
-        readings = stats.stored.sealed_rows + stats.stored.run_rows
-        console.print(
-            f"{word('archive', lang)}: {readings:,} {word('readings', lang)},"
-            f" {stats.file_bytes / 2**20:.1f} MB"
-        )
-        alive = reader.tick()
-        told = moment(alive, zone) if alive else word("never", lang)
-        console.print(f"{word('alive', lang)}: {told}", highlight=False)
-        console.print(_sources(fleet, reader, zone, lang))
-        clocks = _clocks(fleet.registry, reader, zone, lang)
-        if clocks.row_count:
-            console.print(clocks)
-        console.print(_devices(fleet.registry, reader, zone, lang))
-    finally:
-        reader.close()
-    for place in fleet.registry.unserved(_now()):
-        console.print(f"{word('no_device', lang)}: {place.key}")
-
-
-def _sources(fleet: Fleet, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
-    """Brokers, listeners, buses and channels that the files name, each by its own last word."""
-    now = _now()
-    pushed = (MqttSource, HttpSource, ListenerSource)
-    named = [one.origin for one in fleet.settings.sources if isinstance(one, pushed)]
-    named += sorted(
-        {
-            origin_of(device.connection)
-            for device in fleet.registry.devices.values()
-            if device.connection and device.start <= now < device.end
-        }
-    )
-    named += [f"notifier:{one.name}" for one in fleet.settings.notifiers]
-    named += [one.origin for one in fleet.settings.projections if one.enabled]
-    states = reader.states()
-    grid = Table(*(word(key, lang) for key in ("sources", "state", "since", "why")))
-    for name in named:
-        said = states.get(name)
-        if said is None:
-            grid.add_row(name, "", word("never", lang), "")
-        else:
-            state = word("up" if said.up else "down", lang)
-            grid.add_row(name, state, moment(said.since, zone), said.reason)
-    return grid
-
-
-def _clocks(registry: Registry, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
-    """Gateways whose clock is wrong, as the program found it last."""
-    states = reader.states()
-    grid = Table(*(word(key, lang) for key in ("gateway", "clock", "found")))
-    for gateway in registry.gateways:
-        said = states.get(f"gateway:{gateway}")
-        if said is not None and said.reason:
-            grid.add_row(gateway, refusal(said.reason, lang), moment(said.told, zone))
-    return grid
-
-
-def _devices(registry: Registry, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
-    known = set(reader.point_names())
-    names: dict[str, set[str]] = {}
-    for point in registry.points:
-        for service in point.services if point.name in known else ():
-            names.setdefault(service.device, set()).add(point.name)
-    grid = Table(word("device", lang), word("place", lang), word("last", lang))
-    now = _now()
-    for device in registry.devices.values():
-        if not device.start <= now < device.end:
-            continue
-        newest = max((_newest(reader, name) for name in names.get(device.key, ())), default=0)
-        told = moment(newest, zone) if newest else word("never", lang)
-        grid.add_row(device.key, _place(device), told)
-    return grid
-
-
-def _newest(reader: ArchiveReader, name: str) -> int:
-    found = reader.latest(name)
-    return int(found.time[0]) if len(found) else 0
-
-
-def _place(device: Device) -> str:
-    until = "" if device.end == FOREVER else " *"
-    return f"{device.site}/{device.place}{until}"
 
 
 def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
@@ -315,6 +222,21 @@ def _more(alert: Alert, lang: str) -> list[str]:
     return told
 
 
+def shown(grid: Table) -> None:
+    """A table as wide as it must be: no terminal, and no pipe, cuts what stands in it."""
+    console = Console()
+    wanted = console.measure(grid, options=console.options.update(width=10_000)).maximum
+    Console(width=max(console.width, wanted)).print(grid)
+
+
+def sender_of(kind: str, origin: str) -> str | None:
+    """Which gateway sent what was refused: its origin, or, for one that was not known then, what
+    stands behind the colon of ``kind``."""
+    if origin.startswith("gateway:"):
+        return origin.removeprefix("gateway:")
+    return kind.partition(":")[2] or None
+
+
 def entry(head: list[str], below: list[str]) -> None:
     """One thing on lines of their own: a table would cut what a person has to copy."""
     console = Console(highlight=False)
@@ -339,8 +261,8 @@ def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: 
     if found.state != FIRING:
         what = f"warning {found.id} is over ({found.state})"
         raise ConfigurationError(Fault("alerts", 0, what, "only one in force can be marked"))
-    now = _now()
-    journal = _journal(fleet)
+    now = now_ms()
+    journal = journal_of(fleet)
     try:
         end = now + round(hours * 3_600_000)
         journal.append([Mark(now, kind, found.id, now, end, who, note)])
@@ -350,13 +272,16 @@ def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: 
 
 
 def moment(ms: int, zone: ZoneInfo) -> str:
-    """A time as people in ``zone`` read it."""
-    return datetime.fromtimestamp(ms / 1000, zone).strftime("%Y-%m-%d %H:%M:%S")
+    """A time as people in ``zone`` read it, with the offset from UTC: who reads it may sit at a
+    machine of another zone."""
+    return datetime.fromtimestamp(ms // 1000, zone).isoformat(" ")
 
 
-def _journal(fleet: Fleet) -> SqliteJournal:
+def journal_of(fleet: Fleet) -> SqliteJournal:
+    """The journal that the program writes; for a moment, beside it."""
     return SqliteJournal(kept(fleet, "journal.db"), Telemetry())
 
 
-def _now() -> int:
+def now_ms() -> int:
+    """Now, UTC ms."""
     return time.time_ns() // 1_000_000
