@@ -99,6 +99,15 @@ def read_files(folder: Path) -> FleetFiles:
     return FleetFiles(folder, settings, registry, rules, profiles, mappings)
 
 
+def settings_of(folder: Path) -> Settings:
+    """The settings alone, whatever is wrong with the other files."""
+    faults: list[Fault] = []
+    text = _text(folder / SETTINGS, faults)
+    if faults:
+        raise ConfigurationError(faults)
+    return parse_settings(text, str(folder / SETTINGS))
+
+
 def registry_texts(folder: Path) -> dict[str, str]:
     """The registry's files alone, by name; none if there are none yet."""
     faults: list[Fault] = []
@@ -193,7 +202,12 @@ def _named(folder: Path, texts: Mapping[str, str]) -> dict[str, str]:
 
 def registry_of(files: Mapping[str, str]) -> Registry:
     """The registry that a journalled revision's files hold."""
-    return parse_registry(_under(files, REGISTRY), _profiles(_under(files, PROFILES)))
+    return parse_registry(_under(files, REGISTRY), profiles_in(files))
+
+
+def profiles_in(files: Mapping[str, str]) -> dict[str, Profile]:
+    """The device models that a journalled revision's files hold."""
+    return _profiles(_under(files, PROFILES))
 
 
 def rules_of(files: Mapping[str, str], registry: Registry | None) -> RuleSet:

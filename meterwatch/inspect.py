@@ -27,7 +27,9 @@ from collector.errors import ConfigurationError, Fault
 from collector.model import Mark, Reason
 from collector.telemetry import Telemetry
 from meterwatch import named_files
-from meterwatch.fleet import Fleet, kept, parse, read_files
+from meterwatch.clock import moment
+from meterwatch.fleet import Fleet, kept
+from meterwatch.in_force import in_force
 from meterwatch.projections import looked_at
 from meterwatch.refusal_words import refusal
 from meterwatch.wiring import imported, secret_text
@@ -162,7 +164,7 @@ def outside(fleet: Fleet, folder: Path) -> list[str]:
 
 def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
     """What was refused, the newest first, and what to do about it."""
-    fleet = parse(read_files(folder))
+    fleet = in_force(folder, lang)
     zone = ZoneInfo(fleet.settings.program.zone)
     reader = ArchiveReader(kept(fleet, "archive.db"))
     try:
@@ -190,7 +192,7 @@ def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
 def print_alerts(folder: Path, *, every: bool, lang: str) -> None:
     """Warnings in force, or all of them, the most urgent first; with each its cause, where
     another warning stands for it."""
-    fleet = parse(read_files(folder))
+    fleet = in_force(folder, lang)
     zone = ZoneInfo(fleet.settings.program.zone)
     reader = AlertsReader(kept(fleet, "alerts.db"))
     try:
@@ -247,7 +249,7 @@ def entry(head: list[str], below: list[str]) -> None:
 
 def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: float) -> str:
     """Append a mark on one alert to the journal; what the judge makes of it shows in the list."""
-    fleet = parse(read_files(folder))
+    fleet = in_force(folder)
     reader = AlertsReader(kept(fleet, "alerts.db"))
     try:
         found = reader.alert(alert)
@@ -269,12 +271,6 @@ def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: 
     finally:
         journal.close()
     return f"{kind}: {found.id}"
-
-
-def moment(ms: int, zone: ZoneInfo) -> str:
-    """A time as people in ``zone`` read it, with the offset from UTC: who reads it may sit at a
-    machine of another zone."""
-    return datetime.fromtimestamp(ms // 1000, zone).isoformat(" ")
 
 
 def journal_of(fleet: Fleet) -> SqliteJournal:

@@ -25,9 +25,10 @@ from collector.normalise import normalise
 from collector.records import CorruptRecordError, decode
 from collector.registry import table
 from collector.telemetry import Telemetry
+from meterwatch.clock import moment
 from meterwatch.decode import Numbering
 from meterwatch.fleet import Fleet, kept, parse, read_files
-from meterwatch.inspect import DAY_MS, moment, sender_of, shown, word
+from meterwatch.inspect import DAY_MS, sender_of, shown, word
 from meterwatch.transfer import span
 from rules.replay import replay
 

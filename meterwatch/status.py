@@ -25,8 +25,10 @@ from adapters.stores.states import OriginState
 from collector.connections import origin_of
 from collector.registry import FOREVER, Device, Registry
 from collector.settings import HttpSource, ListenerSource, MqttSource
-from meterwatch.fleet import Fleet, kept, parse, read_files
-from meterwatch.inspect import WORDS, journal_of, moment, now_ms, sender_of, shown, word
+from meterwatch.clock import moment
+from meterwatch.fleet import Fleet, kept
+from meterwatch.in_force import in_force
+from meterwatch.inspect import WORDS, journal_of, now_ms, sender_of, shown, word
 from meterwatch.refusal_words import refusal
 
 QUIET_TICKS: Final = 3
@@ -78,7 +80,7 @@ def print_status(folder: Path, lang: str) -> bool:
     """Whether the program runs, sources up or down, backlog of every consumer, what was refused of
     late, last reading of every gateway and device, places without a device. False: it does not
     run, or gives no sign of life."""
-    fleet = parse(read_files(folder))
+    fleet = in_force(folder, lang)
     data = folder / fleet.settings.program.data
     console = Console(highlight=False)
     reader = ArchiveReader(kept(fleet, "archive.db"))

@@ -143,3 +143,29 @@ def test_what_is_refused_shows_at_its_gateway_and_its_device_and_nothing_is_cut(
                 assert "；已按此换算：请改发毫秒" in narrow
                 assert "…" not in narrow
             assert program.stop() == 0
+
+
+def test_a_fault_in_the_files_keeps_nobody_from_looking(tmp_path: Path) -> None:
+    """The program goes on with what it took over last, and so do the commands that look."""
+    commands = (
+        ["status"], ["refused"], ["alerts", "list"], ["books"], ["gateway", "list"],
+        ["export", "--out", str(tmp_path / "out.csv")],
+    )  # fmt: skip
+    fleet = write_fleet(tmp_path / "fleet", free_port())
+    site, rules = fleet / "registry" / "plant-0.toml", fleet / "rules" / "own.toml"
+    with RunningProgram(fleet) as program:
+        program.wait_for("source-down")
+        eventually(lambda: "mqtt:main" in status(fleet).stdout, "the archive is there")
+        site.write_bytes(site.read_bytes() + '[[place]]\nid = "x"\nname_zh = "电'.encode("gbk"))
+        rules.write_text("[[rule]]\nid = 5\n", "utf-8")
+        for command in commands:
+            done = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*command, str(fleet)])
+            assert done.exit_code == 0, (command, done.output)
+            assert done.stderr.startswith("the edited files have"), command
+            assert f"meterwatch check {fleet}" in done.stderr
+        assert "plant-0/meter-0" in status(fleet).stdout
+        assert status(fleet, "--lang", "zh").stderr.startswith("改过的文件有")
+        assert program.stop() == 0
+    settings = fleet / "meterwatch.toml"
+    settings.write_text(settings.read_text("utf-8") + "[program]\n", "utf-8")
+    assert status(fleet).exit_code == 1, "nobody knows where to look"
