@@ -6,7 +6,9 @@ All of it works while the program runs, and while it does not.
 
 from __future__ import annotations
 
+import base64
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -35,6 +37,10 @@ from meterwatch.refusal_words import refusal
 from meterwatch.wiring import imported, secret_text
 
 DAY_MS: Final = 86_400_000
+SHOWN: Final = 50
+"""Refusals that are shown unless more are asked for."""
+EVERY: Final = 100_000
+"""More than the archive holds."""
 ID_SHOWN: Final = 12
 """Characters of a warning's id that are shown: enough to name it."""
 
@@ -64,7 +70,10 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "reading": ("reading", "条读数"),
     "nothing": ("nothing", "无"),
     "taken": ("taken in since", "已重新入库"),
-    "newest": ("the newest are shown, more are kept", "只列出最近的，其余仍保存"),
+    "newest": ("the newest {shown} of {all} are shown; --all shows every one",
+               "只列出 {all} 条中最近的 {shown} 条；--all 全部列出"),
+    "sample": ("the payload of", "报文原文"),
+    "no_sample": ("no payload is kept", "未保存报文原文"),
     "sources": ("source", "数据源"),
     "state": ("state", "状态"),
     "up": ("up", "在线"),
@@ -162,31 +171,58 @@ def outside(fleet: Fleet, folder: Path) -> list[str]:
     return notes
 
 
-def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
-    """What was refused, the newest first, and what to do about it."""
+def print_refused(
+    folder: Path, lang: str, *, gateway: str = "", limit: int = SHOWN, sample: bool = False
+) -> None:
+    """What was refused, the newest first, and what to do about it. ``gateway``: of this one only,
+    in the registry or not; ``limit``: at most so many; ``sample``: with the newest payload kept."""
     fleet = in_force(folder, lang)
     zone = ZoneInfo(fleet.settings.program.zone)
     reader = ArchiveReader(kept(fleet, "archive.db"))
     try:
         origins = dict(enumerate(reader.origin_names()))
-        rows = reader.refused(limit=limit)
+        every = reader.refused(limit=EVERY)
+        rows = [
+            row
+            for row in every
+            if not gateway or sender_of(row.kind, origins.get(row.origin, "")) == gateway
+        ]
+        for row in rows[:limit]:
+            head = [
+                moment(row.last, zone),
+                REASONS_ZH.get(row.reason, row.reason) if lang == "zh" else row.reason,
+                origins.get(row.origin, str(row.origin)),
+                f"{row.readings:,} {word('reading' if row.readings == 1 else 'readings', lang)}",
+            ]
+            below = [refusal(row.detail, lang)]
+            if row.replayed:
+                head.append(word("taken", lang))
+            elif todo := remedy(row.reason, row.detail):
+                below.append(f"-> {refusal(todo, lang)}")
+            if sample:
+                below += _sample(reader.refused_samples(row.id), zone, lang)
+            entry(head, below)
     finally:
         reader.close()
-    for row in rows:
-        head = [
-            moment(row.last, zone),
-            REASONS_ZH.get(row.reason, row.reason) if lang == "zh" else row.reason,
-            origins.get(row.origin, str(row.origin)),
-            f"{row.readings:,} {word('reading' if row.readings == 1 else 'readings', lang)}",
-        ]
-        below = [refusal(row.detail, lang)]
-        if row.replayed:
-            head.append(word("taken", lang))
-        elif todo := remedy(row.reason, row.detail):
-            below.append(f"-> {refusal(todo, lang)}")
-        entry(head, below)
-    if len(rows) in {0, limit}:
-        Console(highlight=False).print(word("newest" if rows else "nothing", lang))
+    if not rows:
+        Console(highlight=False).print(word("nothing", lang))
+    elif len(rows) > limit:
+        told = word("newest", lang).format(shown=limit, all=f"{len(rows):,}")
+        Console(highlight=False).print(told, soft_wrap=True)
+
+
+def _sample(samples: Sequence[tuple[int, bytes]], zone: ZoneInfo, lang: str) -> list[str]:
+    """The newest payload, as it may be given on: text as it came, all else as base64."""
+    if not samples:
+        return [word("no_sample", lang)]
+    at, payload = samples[-1]
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if not text.replace("\n", "").replace("\r", "").replace("\t", "").isprintable() or not text:
+        text = f"base64 {base64.b64encode(payload).decode()}"
+    return [f"{word('sample', lang)} {moment(at, zone)}:", *text.splitlines()]
 
 
 def print_alerts(folder: Path, *, every: bool, lang: str) -> None:

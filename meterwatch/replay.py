@@ -28,7 +28,7 @@ from collector.telemetry import Telemetry
 from meterwatch.clock import moment
 from meterwatch.decode import Numbering
 from meterwatch.fleet import Fleet, kept, parse, read_files
-from meterwatch.inspect import DAY_MS, sender_of, shown, word
+from meterwatch.inspect import DAY_MS, EVERY, sender_of, shown, word
 from meterwatch.transfer import span
 from rules.replay import replay
 
@@ -54,7 +54,7 @@ def replay_refused(folder: Path) -> str:
         )
         origins = reader.origin_names()
         rows = taken = 0
-        for row in reader.refused(limit=100_000):
+        for row in reader.refused(limit=EVERY):
             if row.replayed:
                 continue
             samples = reader.refused_samples(row.id)

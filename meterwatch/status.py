@@ -28,7 +28,7 @@ from collector.settings import HttpSource, ListenerSource, MqttSource
 from meterwatch.clock import moment
 from meterwatch.fleet import Fleet, kept
 from meterwatch.in_force import in_force
-from meterwatch.inspect import WORDS, journal_of, now_ms, sender_of, shown, word
+from meterwatch.inspect import EVERY, WORDS, journal_of, now_ms, sender_of, shown, word
 from meterwatch.refusal_words import refusal
 
 QUIET_TICKS: Final = 3
@@ -157,7 +157,7 @@ def _stores(look: _Look) -> list[str]:
 def _refused(reader: ArchiveReader, now: int) -> dict[str, list[Refused]]:
     origins = dict(enumerate(reader.origin_names()))
     found: dict[str, list[Refused]] = {}
-    for row in reader.refused(since=now - OF_LATE_MS, limit=100_000):
+    for row in reader.refused(since=now - OF_LATE_MS, limit=EVERY):
         if row.replayed is None:
             origin = origins.get(row.origin, "")
             found.setdefault(sender_of(row.kind, origin) or origin, []).append(row)

@@ -255,6 +255,39 @@ def test_what_was_refused_is_told_with_what_to_do_and_taken_in_after_mending(ran
         assert program.stop() == 0
 
 
+def test_refusals_are_asked_for_by_gateway_number_and_with_their_payload(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path / "fleet", 1883)
+    data = fleet / "data"
+    said = [
+        ("gateway:gw-1", "json", "first", b'{"a": 1}'),
+        ("gateway:gw-1", "json", "second", '{"a": "\u7535"}'.encode()),
+        ("gateway:gw-2", "json", "third", b"\x1b[2J"),
+        ("mqtt:main", "json:gw-9", "fourth", b""),
+    ]  # fmt: skip
+    with closing(SqliteJournal(data / "journal.db", Telemetry())) as journal:
+        for number, (name, kind, detail, payload) in enumerate(said):
+            (origin,) = journal.origin_ids([name]).tolist()
+            journal.append([Refusal(T0 + number, origin, Reason.PAYLOAD, detail, 1, kind, payload)])
+        with closing(Archive(data / "archive.db", journal, Telemetry())) as archive:
+            archive.apply(journal.read(0))
+            archive.commit()
+
+    def details(*more: str) -> list[str]:
+        told = _output(["refused", str(fleet), *more])
+        return [word for word in ("first", "second", "third", "fourth") if word in told]
+
+    assert details("--gateway", "gw-1") == ["first", "second"]
+    assert details("--gateway", "gw-9") == ["fourth"], "one that nobody entered, too"
+    assert details("--limit", "2") == ["third", "fourth"]
+    assert "the newest 2 of 4 are shown; --all" in _output(["refused", str(fleet), "--limit", "2"])
+    assert details("--limit", "2", "--all") == ["first", "second", "third", "fourth"]
+    assert "are shown" not in _output(["refused", str(fleet)])
+    told = _output(["refused", str(fleet), "--sample"])
+    assert '    {"a": "\u7535"}\n' in told
+    assert "base64 G1sySg==" in told, "a terminal is not written to by who sends"
+    assert "no payload is kept" in told
+
+
 def test_what_a_gateway_sent_before_it_was_entered_is_taken_in_after(ran: Path) -> None:
     assert "gw-new" in _output(["refused", str(ran)])
     registry = ran / "registry" / "plant-1.toml"
