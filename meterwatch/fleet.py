@@ -20,6 +20,7 @@ from pathlib import Path
 
 from adapters.sources.payload import OWN, Format, load_formats, parse_formats
 from collector.check import check
+from collector.connections import protocol_of
 from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.model import Revision
 from collector.profile import PUSH, Profile, parse_profile, push_profile
@@ -36,6 +37,8 @@ MAPPINGS = "mappings/"
 REGISTRY = "registry/"
 RULES = "rules/"
 CATALOGUE = "catalogue/"
+PUSHING = {"mqtt", "http", "mqtt-listener"}
+"""Kinds of source that bring what gateways push."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,26 @@ def _rules(
     return RuleSet({**parse_rules(catalogue).rules, **ours.rules})
 
 
+def unread(fleet: Fleet) -> list[str]:
+    """What is entered and can bring nothing, because no source is there for it."""
+    kinds = {one.kind for one in fleet.settings.sources}
+    devices = fleet.registry.devices.values()
+    found = []
+    for protocol in sorted({protocol_of(one.connection) for one in devices if one.connection}):
+        if protocol not in kinds:
+            count = sum(protocol_of(one.connection) == protocol for one in devices)
+            found.append(_unread(protocol, f'kind = "{protocol}"', count))
+    pushed = sum(bool(one.gateway) for one in devices)
+    if pushed and not kinds & PUSHING:
+        found.append(_unread("gateways", f"a kind of {', '.join(sorted(PUSHING))}", pushed))
+    return found
+
+
+def _unread(what: str, kind: str, count: int) -> str:
+    many = f"{count} device{'' if count == 1 else 's'}"
+    return f"no source for {what}: nothing reads {many}; add [[source]] with {kind}"
+
+
 def kept(fleet: Fleet, name: str) -> Path:
     """Path of one of the program's own files. Raises ``TemporaryError`` while it is not there."""
     folder = fleet.files.folder
@@ -287,5 +310,6 @@ def _text(path: Path, faults: list[Fault]) -> str:
     except OSError as fault:
         faults.append(Fault(str(path), 0, f"cannot be read: {fault.strerror}"))
     except UnicodeDecodeError as fault:
-        faults.append(Fault(str(path), 0, f"is not UTF-8: {fault.reason} at byte {fault.start}"))
+        line = path.read_bytes()[: fault.start].count(b"\n") + 1
+        faults.append(Fault(str(path), line, "is not UTF-8 (is it GBK?)", "save it as UTF-8"))
     return ""

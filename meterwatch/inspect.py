@@ -30,7 +30,7 @@ from collector.model import Mark, Reason
 from collector.telemetry import Telemetry
 from meterwatch import named_files
 from meterwatch.clock import moment
-from meterwatch.fleet import Fleet, kept
+from meterwatch.fleet import Fleet, kept, unread
 from meterwatch.in_force import in_force
 from meterwatch.projections import looked_at
 from meterwatch.refusal_words import refusal
@@ -146,6 +146,7 @@ def summary(fleet: Fleet) -> list[str]:
     }
     told = (f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items())
     lines = [f"no faults: {', '.join(told)}"]
+    lines += [f"note: {note}" for note in unread(fleet)]
     lines += [
         f"note: no device at {'outlet' if place.outlet else 'place'} {place.key}"
         + (f" (permit {place.permit_no})" if place.permit_no else "")
