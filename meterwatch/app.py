@@ -86,9 +86,9 @@ class Program:
         self.telemetry = telemetry
         self.options = options or Options()
         self.clocks = Clocks(telemetry)
-        self._clocks_told: dict[str, str] = {}
         self.fleet = fleets.parse(fleets.read_files(folder))
         self.data = folder / self.fleet.settings.program.data
+        self._clocks_told = wiring.known_clocks(self.data)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped_by: BaseException | None = None
         self._broken = asyncio.Event()

@@ -33,6 +33,7 @@ from meterwatch.clock import moment
 from meterwatch.fleet import Fleet, kept, unread
 from meterwatch.in_force import in_force
 from meterwatch.projections import looked_at
+from meterwatch.refusal_nearest import with_nearest
 from meterwatch.refusal_words import refusal
 from meterwatch.wiring import imported, secret_text
 
@@ -195,7 +196,7 @@ def print_refused(
                 origins.get(row.origin, str(row.origin)),
                 f"{row.readings:,} {word('reading' if row.readings == 1 else 'readings', lang)}",
             ]
-            below = [refusal(row.detail, lang)]
+            below = [refusal(with_nearest(row.detail, fleet.registry.gateways), lang)]
             if row.replayed:
                 head.append(word("taken", lang))
             elif todo := remedy(row.reason, row.detail):
@@ -234,6 +235,7 @@ def print_alerts(folder: Path, *, every: bool, lang: str) -> None:
     reader = AlertsReader(kept(fleet, "alerts.db"))
     try:
         found = reader.alerts(active=not every)
+        details = {one.id: _detail(reader, one) for one in found if one.kind == "refusals"}
     finally:
         reader.close()
     for alert in sorted(found, key=lambda one: (-one.level, one.started)):
@@ -246,9 +248,18 @@ def print_alerts(folder: Path, *, every: bool, lang: str) -> None:
             span += f" .. {moment(alert.resolved, zone)}"
         label = LEVEL_LABELS[Level(alert.level)][0 if lang == "zh" else 1]
         state = [alert.id[:ID_SHOWN], word(alert.state, lang), *_more(alert, lang)]
-        entry([label, title, alert.subject], ["  ".join([span, *state])])
+        below = ["  ".join([span, *state])]
+        if detail := details.get(alert.id):
+            below.append(refusal(with_nearest(detail, fleet.registry.gateways), lang))
+        entry([label, title, alert.subject], below)
     if not found:
         Console(highlight=False).print(word("nothing", lang))
+
+
+def _detail(reader: AlertsReader, alert: Alert) -> str:
+    """Of what was refused again and again, one as an example."""
+    fired = reader.transitions(alert.id, limit=1)
+    return str(fired[0].data.get("detail", "")) if fired else ""
 
 
 def _more(alert: Alert, lang: str) -> list[str]:

@@ -267,7 +267,8 @@ async def test_status_says_what_is_wrong_with_a_clock_until_it_is_known_to_be_ri
     async with in_process(fleet) as program:
         send(program, 480 * minute)
         await in_the_archive({"gateway:gw-0": wrong, "gateway:gw-1": ""})
-    async with in_process(fleet) as program:  # which knows nothing yet
+    async with in_process(fleet) as program:  # which has heard of nobody yet
+        assert program.health()[1]["clocks"] == {"gw-0": wrong}
         told = await asyncio.to_thread(meterwatch, "status", str(fleet))
         assert told.returncode == 0
         assert re.search(
@@ -278,6 +279,7 @@ async def test_status_says_what_is_wrong_with_a_clock_until_it_is_known_to_be_ri
         assert "网关时钟稳定快 8 h" in told.stdout
         send(program, 0)
         await in_the_archive({"gateway:gw-0": "", "gateway:gw-1": ""})
+        assert program.health()[1]["clocks"] == {}
         told = await asyncio.to_thread(meterwatch, "status", str(fleet))
         assert "its clock is" not in told.stdout
     reader = AlertsReader(fleet / "data" / "alerts.db")

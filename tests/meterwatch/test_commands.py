@@ -176,6 +176,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row = {"device": "new", "time": now, "values": {"power.active": 2}}
         payload = json.dumps({"readings": [row]}).encode()
         sent.append(Sent("meterwatch/v1/gw-new/readings", payload, []))
+        sent += [Sent("meterwatch/v1/gw-00/readings", payload, [])] * 3
         with RunningProgram(fleet) as program, Sender(broker.port) as sender:
             program.wait_for("source-up")
             sender.send(sent)
@@ -227,6 +228,13 @@ def test_alerts_are_listed_and_a_mark_reaches_the_journal(ran: Path) -> None:
     )
     assert wild.exit_code == 1, "an id is typed, not guessed at"
     assert "no" in unknown.stderr
+
+
+def test_who_reports_as_a_gateway_that_is_not_there_is_named_with_who_is_meant(ran: Path) -> None:
+    known = 'in the registry: add it to its site\'s file; did you mean "gw-0"?'
+    for command in (["alerts", "list", str(ran), "--all"], ["refused", str(ran)]):
+        assert f"    no gateway 'gw-00' {known}\n" in _output(command)
+    assert '；是否应为 "gw-0"？' in _output(["alerts", "list", str(ran), "--lang", "zh"])
 
 
 def test_what_was_refused_is_told_with_what_to_do_and_taken_in_after_mending(ran: Path) -> None:
