@@ -88,12 +88,13 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "alive": ("last sign of life of the program", "程序最近活动"),
     "runs": ("the program runs: process {process}, since {since}",
              "程序正在运行：进程 {process}，自 {since} 起"),
-    "mute": ("the program's process {process} is there and gives no sign of life: see its log. "
-             "What follows is how things were then",
-             "程序进程 {process} 存在，但没有活动迹象：请查看其日志。以下为当时的状态"),
-    "stopped": ("the program does not run: start it with meterwatch run {folder}. What follows is "
-                "how things were then",
-                "程序未运行：请用 meterwatch run {folder} 启动。以下为当时的状态"),
+    "mute": ("the program's process {process} is there, but its last sign of life was {alive}: see "
+             "its log. What follows is how things were then",
+             "程序进程 {process} 存在，但最近一次活动是 {alive}：请查看其日志。以下为当时的状态"),
+    "stopped": ("the program does not run; its last sign of life was {alive}. Start it with: "
+                "meterwatch run {folder}. What follows is how things were then",
+                "程序未运行，最近一次活动是 {alive}。请启动：meterwatch run {folder}。"
+                "以下为当时的状态"),
     "refused": ("refused", "拒收"),
     "refused_of_late": ("{count} since {since}", "自 {since} 起 {count} 条"),
     "ask_refused": ("why, and what to do: meterwatch refused {folder}",

@@ -106,7 +106,9 @@ def print_status(folder: Path, lang: str) -> bool:
 
 def _life(data: Path, tick: int, tick_ms: int, now: int) -> Life:
     holders = {room: holder(data, room) for room in ("intake", *_ROOM_OF.values())}
-    return Life(holders, tick, now - tick > max(QUIET_TICKS * tick_ms, QUIET_MS))
+    one = holders["intake"]
+    heard = max(tick, one.since if one else 0)  # one that just began has not said anything yet
+    return Life(holders, tick, now - heard > max(QUIET_TICKS * tick_ms, QUIET_MS))
 
 
 def _program(look: _Look) -> list[str]:
@@ -117,11 +119,11 @@ def _program(look: _Look) -> list[str]:
         alive = f"{moment(life.tick, look.zone)} ({_age(look.now - life.tick, lang)})"
     process = life.holders["intake"]
     if process is None:
-        told = word("stopped", lang).format(folder=look.fleet.files.folder)
-    else:
-        since = moment(process.since, look.zone)
-        key = "mute" if life.quiet else "runs"
-        told = word(key, lang).format(process=process.process, since=since)
+        return [word("stopped", lang).format(alive=alive, folder=look.fleet.files.folder)]
+    if life.quiet:
+        return [word("mute", lang).format(process=process.process, alive=alive)]
+    since = moment(process.since, look.zone)
+    told = word("runs", lang).format(process=process.process, since=since)
     return [told, f"{word('alive', lang)}: {alive}"]
 
 
