@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from collector.sections import NO_SECRETS, near, one_of
+from collector.sections import NO_SECRETS, NUMBERS, PORTS, malformed_ipv4, near, one_of
 
 _HOST: Final = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*"
@@ -164,13 +164,16 @@ def check_connection(url: str) -> Connection:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
+        if str(error).startswith("Port out of range"):
+            return _wrong(url, f'"{url}" has no possible port', PORTS)
         return _wrong(url, f'"{url}" is no URL: {error}', f"write {_example('modbus+tcp')}")
     if "@" in parts.netloc:
         secret = f"a connection holds a user or password: {NO_SECRETS}"
         return _wrong(url, secret, "take it out of the URL")
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None:
-        todo = near(parts.scheme, _SCHEMES) or "write " + one_of(_SCHEMES)
+        alike = [name for name, one in _SCHEMES.items() if one.serial is not bool(parts.netloc)]
+        todo = near(parts.scheme, alike) or "write " + one_of(_SCHEMES)
         return _wrong(url, f'unknown kind of connection "{parts.scheme or url}"', todo)
     wrong = (*_where(parts, scheme, port), *_options(parts, scheme))
     options = {**scheme.unset, **dict(parse_qsl(parts.query))}
@@ -246,8 +249,10 @@ def _where(parts: SplitResult, scheme: _Scheme, port: int | None) -> list[Wrong]
     wrong = []
     if not parts.hostname or not _HOST.fullmatch(parts.hostname):
         wrong.append(Wrong("the connection names no host", example))
+    elif malformed_ipv4(parts.hostname):
+        wrong.append(Wrong(f'"{parts.hostname}" is no IPv4 address', NUMBERS))
     if port == 0:
-        wrong.append(Wrong("the connection has port 0", "a port is from 1 to 65535"))
+        wrong.append(Wrong("the connection has port 0", PORTS))
     elif not (port or scheme.default):
         wrong.append(Wrong("the connection names no port", example))
     if parts.path.strip("/"):

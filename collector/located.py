@@ -31,6 +31,12 @@ _STRING: Final = re.compile(
 _SCALAR: Final = re.compile(r"[^,\]}#\n]+")
 _WHERE: Final = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)")
 
+_ASCII: Final = dict(zip("“”„＂‘’＇＝，【】［］＃．", '""""\'\'\'=,[][]#.', strict=True))
+"""What an input method or an office program writes for the signs of TOML."""
+_WIDE: Final = re.compile(f"[{''.join(_ASCII)}]")
+_HEADER: Final = re.compile(r"\s*\[{1,2}\s*([\w.-]+)\s*\]{1,2}\s*(?:#.*)?")
+_TWICE: Final = re.compile(r"Cannot (?:declare|overwrite|mutate)")
+
 
 @dataclass(frozen=True, slots=True)
 class Located:
@@ -85,11 +91,21 @@ def _too_large(path: Path, value: Any) -> Iterator[Path]:
 
 
 def _syntax(message: str, text: str, file: str) -> Fault:
+    if text.startswith("\ufeff"):
+        return Fault(file, 1, "begins with a byte order mark", "save it as UTF-8 without BOM")
     where = _WHERE.search(message)
     line = 0
     if where is not None:
         line = int(where[1]) if where[1] else text.rstrip().count("\n") + 1
         message = message[: where.start()]
+    written = _STRING.sub("", text.split("\n")[line - 1]) if line else ""
+    if found := _WIDE.search(written):
+        ascii_ = _ASCII[found[0]]
+        return Fault(file, line, f"is not TOML: it has {found[0]}", f"write {ascii_} in its place")
+    header = _HEADER.fullmatch(written)
+    if header is not None and _TWICE.match(message):
+        what = f"the table [{header[1]}] stands twice"
+        return Fault(file, line, what, f"write [[{header[1]}]] for each, or keep one of them")
     what = f"is not TOML: {message[:1].lower()}{message[1:]}"
     return Fault(file, line, what, 'text stands in "quotes", each key once, one key per line')
 

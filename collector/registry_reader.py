@@ -25,6 +25,12 @@ _COUNTY: Final = re.compile(r"[1-8]\d{5}")
 _INDUSTRY: Final = re.compile(r"[A-T](?:\d{2,4})?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_ZONE: Final = ZoneInfo("UTC")
+_EXAMPLE: Final = "modbus+tcp://10.0.0.5:502?unit=3"
+REACHED: Final = ("address", "url", "uri", "host", "ip")
+"""What people write for ``connection``."""
+_OPTIONS: Final = {"unit", "slave", "slave_id", "station", "baud", "baudrate", "parity", "stop"}
+_RATIOS: Final = {"ct": "current_ratio", "pt": "voltage_ratio", "vt": "voltage_ratio"}
+_FRACTION: Final = re.compile(r"(\d{1,9})\s*[/:]\s*([1-9]\d{0,8})")
 _LONGEST_INTERVAL: Final = 7 * 86400.0
 
 
@@ -52,6 +58,8 @@ class Entries:
     formerly: dict[str, list[tuple[str, tuple[str, ...], Section]]] = field(default_factory=dict)
     unclear: set[str] = field(default_factory=set)
     """Sites and places of which something could not be read: nothing is missed there."""
+    unclear_gateways: set[str] = field(default_factory=set)
+    """Sites with a gateway whose id could not be read: it may be any that is named."""
     _first: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def zone(self, site: str) -> ZoneInfo:
@@ -198,7 +206,9 @@ class _File:
             line=section.line("format"),
         )
         section.close()
-        if key and self._entries.claim("gateway", key, section):
+        if not key:
+            self._entries.unclear_gateways.add(self._site)
+        elif self._entries.claim("gateway", key, section):
             self._entries.gateways[key] = gateway
 
     def _place(self, section: Section) -> None:
@@ -252,7 +262,7 @@ class _File:
             file=section.file,
             line=section.line(),
         )
-        section.close()
+        section.close(_meant(section))
         if key and self._entries.claim("device", device.key, section):
             self._entries.devices[device.key] = DeviceEntry(device, section, max_rates, stated)
         elif device.place:
@@ -295,6 +305,20 @@ def _moment(section: Section, key: str, zone: ZoneInfo, default: int) -> int:
         return default
     section.fault(key, f'"{key}" is no date', "write it without quotes: 2025-01-01")
     return default
+
+
+def _meant(section: Section) -> dict[str, str]:
+    """What to do about keys of a device that people write for others."""
+    found = dict.fromkeys(REACHED, f'write it as connection = "{_EXAMPLE}"')
+    for key in _OPTIONS & section.data.keys():
+        found[key] = f'it stands in the connection, as in "{_EXAMPLE}"'
+    for key, ratio in _RATIOS.items():
+        written = _FRACTION.fullmatch(str(section.data.get(key)))
+        value = f"{int(written[1]) / int(written[2]):g}" if written else "80, for 400/5"
+        found[key] = f"write {ratio} = {value}"
+    if "://" not in str(section.data.get("address", "://")):
+        found["address"] = 'it stands in the connection: "dlt645+tcp://HOST:PORT?address=N"'
+    return found
 
 
 def _max_rate(section: Section) -> tuple[float, dict[str, float]]:

@@ -12,6 +12,8 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, time
+from ipaddress import IPv4Address
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from collector.errors import Fault
@@ -21,6 +23,9 @@ T = TypeVar("T")
 
 ID: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_DIGITS_AND_DOTS: Final = re.compile(r"[0-9.]+")
+NUMBERS: Final = "four numbers from 0 to 255, as 10.0.0.5"
+PORTS: Final = "a port is from 1 to 65535"
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SECRET: Final = re.compile(
     r"(?:^|_)(?:pass|passwd|password|passphrase|pwd|secret|token|api_?key|access_?key)$"
@@ -39,6 +44,17 @@ def one_of(choices: Collection[str], most: int = 8) -> str:
     if len(choices) > most:
         return f"one of the {len(choices)} that exist"
     return "one of " + ", ".join(f'"{choice}"' for choice in choices)
+
+
+def malformed_ipv4(host: str) -> bool:
+    """Whether ``host`` was meant as an IPv4 address and is none: ``192.0.2.300``."""
+    if not _DIGITS_AND_DOTS.fullmatch(host):
+        return False
+    try:
+        IPv4Address(host)
+    except ValueError:
+        return True
+    return False
 
 
 def seconds_of(text: str) -> float | None:
@@ -238,15 +254,16 @@ class Section:
         """Keys that nobody has asked for."""
         return [key for key in self.data if key not in self._asked]
 
-    def close(self) -> None:
-        """Everything has been asked for: what is left was not meant."""
+    def close(self, meant: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Everything has been asked for: what is left was not meant. ``meant``: what to do about
+        keys that people write for others."""
         for key in self.unknown():
             if _SECRET.search(key.lower()):
                 hint = f"{key}_env" in self._asked
                 todo = f"use {key}_env or {key}_file" if hint else "take it out and change it"
                 self.fault(key, f"{key} holds a secret: {NO_SECRETS}", todo)
             else:
-                todo = near(key, self._asked) or "take it out"
+                todo = meant.get(key) or near(key, self._asked) or "take it out"
                 self.fault(key, f'unknown key "{key}"', todo)
 
     def _get(
@@ -290,7 +307,12 @@ _HOST_PORT: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 def host_and_port(section: Section, listen: str, example: str) -> tuple[str, int]:
     """Host and port of what ``listen`` of ``section`` says; a fault and "", 0 where it is none."""
     match = _HOST_PORT.fullmatch(listen)
-    if match is None or int(match[2]) > 65535:
+    if match is None:
         section.fault("listen", f'listen "{listen}" is not host:port', f'as "{example}"')
-        return "", 0
-    return match[1].strip("[]"), int(match[2])
+    elif int(match[2]) > 65535:
+        section.fault("listen", f"listen has port {match[2]}", PORTS)
+    elif malformed_ipv4(match[1]):
+        section.fault("listen", f'"{match[1]}" is no IPv4 address', NUMBERS)
+    else:
+        return match[1].strip("[]"), int(match[2])
+    return "", 0

@@ -8,6 +8,7 @@ of its devices in order of time.
 from __future__ import annotations
 
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from collector.connections import Connection, check_connection, protocol_of
 from collector.profile import PUSH, Profile
 from collector.quantities import quantities
 from collector.registry import FOREVER, Point, Service, ratio_of
-from collector.registry_reader import DeviceEntry, Entries
+from collector.registry_reader import REACHED, DeviceEntry, Entries
 from collector.sections import near, one_of
 from collector.stated import Stated, by_counter
 from collector.states import ALWAYS
@@ -38,7 +39,7 @@ class _Services:
         self._entries = entries
         self._profiles = profiles
         self._at: dict[tuple[str, str], list[Service]] = defaultdict(list)
-        # who shares (instrument, profile), (profile, serial, maker), (place, quantity)
+        # who shares (instrument,), (profile, serial, maker), (place, quantity)
         self._instruments: dict[_Key, list[DeviceEntry]] = defaultdict(list)
         self._serials: dict[_Key, list[DeviceEntry]] = defaultdict(list)
         self._points: dict[_Key, list[DeviceEntry]] = defaultdict(list)
@@ -95,7 +96,7 @@ class _Services:
             for wrong in found.wrong:
                 section.fault("connection", wrong.what, wrong.todo)
             if not found.wrong:  # else it is not known which instrument is meant
-                self._instruments[found.instrument, device.profile].append(entry)
+                self._instruments[found.instrument,].append(entry)
             self._one_manner(entry, found)
         elif has_connection and section.data["connection"] == "":
             section.fault(
@@ -105,8 +106,12 @@ class _Services:
         if gateway is not None and gateway.site != device.site:
             todo = "a gateway brings only the devices of its own site"
             section.fault("gateway", f'gateway "{gateway.id}" is of another site', todo)
-        elif gateway is None and device.gateway:
+        elif gateway is None and device.gateway and not self._perhaps(device.site):
             section.known("gateway", device.gateway, self._entries.ids_at(device.site, "gateway"))
+
+    def _perhaps(self, site: str) -> bool:
+        """Whether a gateway without a readable id may be the one that is meant."""
+        return site in self._entries.unclear_gateways
 
     def _one_manner(self, entry: DeviceEntry, found: Connection) -> None:
         """A port is opened once: whoever is behind it is spoken to in the same way."""
@@ -121,7 +126,8 @@ class _Services:
     @staticmethod
     def _misspelt(entry: DeviceEntry) -> bool:
         """Whether an unknown key, already a fault, was meant to say how it is reached."""
-        return any(near(key, ("connection", "gateway")) for key in entry.section.unknown())
+        meant = ("connection", "gateway")
+        return any(key in REACHED or near(key, meant) for key in entry.section.unknown())
 
     def _brings(self, entry: DeviceEntry) -> tuple[str, ...]:
         """The quantities it brings; empty where that cannot be told (a fault said why)."""
@@ -131,7 +137,8 @@ class _Services:
             return ()
         if profile is None and device.profile != PUSH:
             choices = {*self._profiles, PUSH}
-            todo = near(device.profile, choices) or one_of(sorted(choices))
+            todo = near(device.profile, choices)
+            todo = todo or f"see: meterwatch profiles {shlex.quote(device.profile)}"
             section.fault("profile", f'unknown profile "{device.profile}"', todo)
             return ()
         measured = {} if profile is None or device.profile == PUSH else profile.measured
@@ -211,29 +218,45 @@ class _Services:
         """Two instruments at one point, or one instrument twice, at the same time."""
         for one, other, keys in _overlaps(self._points):
             place = f"{other.device.site}/{other.device.place}"
-            what = f"{self._both(one, other)} serve {place} with {_few(key[1] for key in keys)}"
-            other.section.fault((), what, 'end the first with "to", or begin the other later')
+            what = f"serve {place} with {_few(key[1] for key in keys)}"
+            todo = 'give one a place of its own; of an exchanged meter end the first with "to"'
+            other.section.fault((), self._both(one, other, what), todo)
         for one, other, keys in _overlaps(self._serials):
-            what = f"{self._both(one, other)} have the serial number {keys[0][1]}"
+            what = self._both(one, other, f"have the serial number {keys[0][1]}")
             todo = "correct one, or its dates; a further channel of an instrument goes without"
             other.section.fault("serial", what, todo)
         for one, other, _ in _overlaps(self._instruments):
-            if set(self._brings_of(one)) & set(self._brings_of(other)):
-                what = f"{self._both(one, other)} are read at {other.device.connection}"
+            if self._alike(one, other):
+                what = self._both(one, other, f"are read at {other.device.connection}")
                 other.section.fault("connection", what, "correct one: address, unit or dates")
+
+    def _alike(self, one: DeviceEntry, other: DeviceEntry) -> bool:
+        """Whether two devices at one address cannot both be there. Two profiles of one maker that
+        read other registers are channels of one instrument."""
+        if not set(self._brings_of(one)) & set(self._brings_of(other)):
+            return False
+        first, second = (self._profiles.get(e.device.profile) for e in (one, other))
+        if first is None or second is None:
+            return one.device.profile == other.device.profile
+        return first.maker != second.maker or bool(_reads(first) & _reads(second))
 
     def _brings_of(self, entry: DeviceEntry) -> tuple[str, ...]:
         profile = self._profiles.get(entry.device.profile)
         return entry.device.quantities or tuple(profile.measured if profile else ())
 
-    def _both(self, one: DeviceEntry, other: DeviceEntry) -> str:
+    def _both(self, one: DeviceEntry, other: DeviceEntry, what: str) -> str:
+        """What both do, and when."""
         start = max(one.device.start, other.device.start)
         end = min(one.device.end, other.device.end)
         zone = self._entries.zone(other.device.site)
-        span = f"from {_day(start, zone)}" if start else "always"
-        span += f" to {_day(end, zone)}" if end != FOREVER else ""
+        spans = []
+        if start:
+            spans.append(f"from {_day(start, zone)}")
+        if end != FOREVER:
+            spans.append(f"to {_day(end, zone)}")
         first = f'device "{one.device.key}" ({_at(one)})'
-        return f'{first} and "{other.device.key}" both, {span},'
+        when = f", {' '.join(spans)}" if spans else ""
+        return f'{first} and "{other.device.key}" both {what}{when}'
 
     def _formerly(self) -> dict[tuple[str, str], tuple[str, ...]]:
         """Former names by place and quantity. A name was one point's only."""
@@ -283,6 +306,12 @@ def _overlaps(
             if entry.device.end > longest.device.end:
                 longest = entry
     return pairs.values()
+
+
+def _reads(profile: Profile) -> set[tuple[int, int]]:
+    """Registers by function and address; data identifiers by function 0."""
+    registers = {(one.function, one.address) for one in profile.registers}
+    return registers | {(0, one.identifier) for one in profile.items}
 
 
 def _at(entry: DeviceEntry) -> str:

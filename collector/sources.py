@@ -8,7 +8,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from collector.secrets import Secret, secret_of
-from collector.sections import NO_SECRETS, Section, host_and_port
+from collector.sections import (
+    NO_SECRETS,
+    NUMBERS,
+    PORTS,
+    Section,
+    host_and_port,
+    malformed_ipv4,
+)
 
 _SHARE: Final = "$share/"
 _MQTT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -190,13 +197,16 @@ def _broker(section: Section) -> tuple[str, int, bool]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        section.fault("url", f"url is no URL: {error}", todo)
+        out_of_range = str(error).startswith("Port out of range")
+        section.fault("url", f"url is no URL: {error}", PORTS if out_of_range else todo)
         return "", 0, False
     if "@" in parts.netloc:
         what = f"url holds a user or password: {NO_SECRETS}"
         section.fault("url", what, "use user and password_env or password_file")
     elif parts.scheme not in _MQTT_PORTS:
         section.fault("url", f'url "{url}" is not of MQTT', todo)
+    elif malformed_ipv4(host or ""):
+        section.fault("url", f'"{host}" is no IPv4 address', NUMBERS)
     elif not host or parts.path.strip("/") or parts.query or parts.fragment or port == 0:
         section.fault("url", f'url "{url}" is not scheme, host and port', todo)
     return host or "", port or _MQTT_PORTS.get(parts.scheme, 0), parts.scheme == "mqtts"

@@ -101,6 +101,12 @@ def known(unit: str) -> bool:
     return _named(unit) in _DIMENSION
 
 
+def convertible(unit: str) -> tuple[str, ...]:
+    """The units whose values can become ``unit``, itself among them, as the table spells them."""
+    dimension = _DIMENSION[_resolve(unit)]
+    return tuple(one for one, its in _DIMENSION.items() if its == dimension)
+
+
 @lru_cache(maxsize=1024)
 def factor(from_unit: str, to_unit: str) -> Factor:
     """Scale and offset that turn a value in ``from_unit`` into one in ``to_unit``.

@@ -86,9 +86,9 @@ class Program:
         self.telemetry = telemetry
         self.options = options or Options()
         self.clocks = Clocks(telemetry)
-        self._clocks_told: dict[str, str] = {}
         self.fleet = fleets.parse(fleets.read_files(folder))
         self.data = folder / self.fleet.settings.program.data
+        self._clocks_told = wiring.known_clocks(self.data)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped_by: BaseException | None = None
         self._broken = asyncio.Event()
@@ -148,6 +148,7 @@ class Program:
                 sources=sorted(self.sources),
                 data=str(self.data),
             )
+            self._tell_unread()
             self.started.set()
             await self._until(stopping, tasks)
         finally:
@@ -155,6 +156,11 @@ class Program:
             if outbox is not None:
                 outbox.close()
             self.lock.close()
+
+    def _tell_unread(self) -> None:
+        if "intake" in self.options.only:
+            for what in fleets.unread(self.fleet):
+                self.telemetry.event("nothing is read", level="warning", what=what)
 
     async def _until(self, stopping: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
         ends = [asyncio.create_task(one.wait()) for one in (stopping, self._broken)]
@@ -335,6 +341,7 @@ class Program:
         self.fleet = replace(fleet, settings=self.fleet.settings)
         self.intake.normalise = self._normaliser(self.table)
         wiring.update(self)
+        self._tell_unread()
         self.telemetry.count("reloads")
         self.telemetry.event(
             "registry and rules reloaded",

@@ -187,14 +187,16 @@ def decode(
 
 @app.command()
 def status(folder: Folder, lang: Lang = Language.en) -> None:
-    """Sources, backlog, each device's last reading.
+    """Does it run; sources, backlog, each device's last reading.
 
-    Also gateways whose clock is wrong, and the metering places that have no device.
+    Also what was refused of late, gateways whose clock is wrong, and the metering places that have
+    no device. Exit code 3 when the program does not run, or gives no sign of life.
     """
-    from meterwatch.inspect import print_status
+    from meterwatch.status import print_status
 
     with _told():
-        print_status(folder, lang.value)
+        if not print_status(folder, lang.value):
+            raise typer.Exit(3)
 
 
 @app.command()
@@ -203,17 +205,26 @@ def refused(
     replay: Annotated[
         bool, typer.Option("--replay", help="take in what today's registry can use")
     ] = False,
+    gateway: Annotated[str, typer.Option(help="only what this gateway sent, by its id")] = "",
+    limit: Annotated[int, typer.Option(help="show at most so many, the newest", min=1)] = 50,
+    every: Annotated[bool, typer.Option("--all", help="show every one that is kept")] = False,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="with the payload that was kept, the newest of each")
+    ] = False,
     lang: Lang = Language.en,
 ) -> None:
     """What was refused, why, and what to do; replay after mending."""
-    from meterwatch.inspect import print_refused
+    from meterwatch.inspect import EVERY, print_refused
     from meterwatch.replay import replay_refused
 
     with _told():
         if replay:
+            if gateway or every or sample:
+                raise typer.BadParameter("--replay takes in all that is usable: give it alone")
             print(replay_refused(folder))
         else:
-            print_refused(folder, lang.value)
+            most = EVERY if every else limit
+            print_refused(folder, lang.value, gateway=gateway, limit=most, sample=sample)
 
 
 alerts_app = typer.Typer(help="Warnings: list, acknowledge, silence, close.", no_args_is_help=True)

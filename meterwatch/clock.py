@@ -1,4 +1,5 @@
-"""The two clocks: the machine's, and one that runs the whole program in simulated time.
+"""The two clocks: the machine's, and one that runs the whole program in simulated time. And how
+people read a time.
 
 The simulated clock stands still while any task it woke is still working, and jumps to the
 earliest sleeper when all of them sleep again. So half a year of polls over real sockets takes
@@ -11,6 +12,14 @@ import asyncio
 import heapq
 import itertools
 import time
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+
+def moment(ms: int, zone: ZoneInfo) -> str:
+    """A time as people in ``zone`` read it, with the offset from UTC: who reads it may sit at a
+    machine of another zone."""
+    return datetime.fromtimestamp(ms // 1000, zone).isoformat(" ")
 
 
 class SystemClock:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from adapters.sources.payload import OWN, Format, load_formats, parse_formats
 from collector.check import check
+from collector.connections import protocol_of
 from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.model import Revision
 from collector.profile import PUSH, Profile, parse_profile, push_profile
@@ -36,6 +37,8 @@ MAPPINGS = "mappings/"
 REGISTRY = "registry/"
 RULES = "rules/"
 CATALOGUE = "catalogue/"
+PUSHING = {"mqtt", "http", "mqtt-listener"}
+"""Kinds of source that bring what gateways push."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,15 @@ def read_files(folder: Path) -> FleetFiles:
     if faults:
         raise ConfigurationError(faults)
     return FleetFiles(folder, settings, registry, rules, profiles, mappings)
+
+
+def settings_of(folder: Path) -> Settings:
+    """The settings alone, whatever is wrong with the other files."""
+    faults: list[Fault] = []
+    text = _text(folder / SETTINGS, faults)
+    if faults:
+        raise ConfigurationError(faults)
+    return parse_settings(text, str(folder / SETTINGS))
 
 
 def registry_texts(folder: Path) -> dict[str, str]:
@@ -193,7 +205,12 @@ def _named(folder: Path, texts: Mapping[str, str]) -> dict[str, str]:
 
 def registry_of(files: Mapping[str, str]) -> Registry:
     """The registry that a journalled revision's files hold."""
-    return parse_registry(_under(files, REGISTRY), _profiles(_under(files, PROFILES)))
+    return parse_registry(_under(files, REGISTRY), profiles_in(files))
+
+
+def profiles_in(files: Mapping[str, str]) -> dict[str, Profile]:
+    """The device models that a journalled revision's files hold."""
+    return _profiles(_under(files, PROFILES))
 
 
 def rules_of(files: Mapping[str, str], registry: Registry | None) -> RuleSet:
@@ -208,6 +225,26 @@ def _rules(
     place."""
     ours = parse_rules(own, registry, quantities())
     return RuleSet({**parse_rules(catalogue).rules, **ours.rules})
+
+
+def unread(fleet: Fleet) -> list[str]:
+    """What is entered and can bring nothing, because no source is there for it."""
+    kinds = {one.kind for one in fleet.settings.sources}
+    devices = fleet.registry.devices.values()
+    found = []
+    for protocol in sorted({protocol_of(one.connection) for one in devices if one.connection}):
+        if protocol not in kinds:
+            count = sum(protocol_of(one.connection) == protocol for one in devices)
+            found.append(_unread(protocol, f'kind = "{protocol}"', count))
+    pushed = sum(bool(one.gateway) for one in devices)
+    if pushed and not kinds & PUSHING:
+        found.append(_unread("gateways", f"a kind of {', '.join(sorted(PUSHING))}", pushed))
+    return found
+
+
+def _unread(what: str, kind: str, count: int) -> str:
+    many = f"{count} device{'' if count == 1 else 's'}"
+    return f"no source for {what}: nothing reads {many}; add [[source]] with {kind}"
 
 
 def kept(fleet: Fleet, name: str) -> Path:
@@ -273,5 +310,6 @@ def _text(path: Path, faults: list[Fault]) -> str:
     except OSError as fault:
         faults.append(Fault(str(path), 0, f"cannot be read: {fault.strerror}"))
     except UnicodeDecodeError as fault:
-        faults.append(Fault(str(path), 0, f"is not UTF-8: {fault.reason} at byte {fault.start}"))
+        line = path.read_bytes()[: fault.start].count(b"\n") + 1
+        faults.append(Fault(str(path), line, "is not UTF-8 (is it GBK?)", "save it as UTF-8"))
     return ""

@@ -135,12 +135,12 @@ def commands(told: Told) -> typer.Typer:
     ) -> None:
         """Who has what, since when and until when; who has nothing."""
         with told(_EXTRA), spoken(lang.value):
-            from meterwatch.fleet import parse, read_files
             from meterwatch.gateway_list import print_list
+            from meterwatch.in_force import in_force
 
             desk = _desk(folder, lang)
             print_list(
-                parse(read_files(folder)),
+                in_force(folder, lang.value),
                 desk.store.read(),
                 desk.broker,
                 desk.now,

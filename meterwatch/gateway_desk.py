@@ -15,8 +15,8 @@ from adapters.identity.credentials import CERTIFICATE, Credential, Credentials, 
 from adapters.identity.store import CredentialStore
 from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.sections import near
-from collector.settings import MqttSource, Settings, parse_settings
-from meterwatch.fleet import SETTINGS, parse, read_files
+from collector.settings import MqttSource
+from meterwatch.fleet import parse, read_files, settings_of
 from meterwatch.gateway_words import WORDS, lasting
 
 
@@ -25,7 +25,7 @@ class Desk:
 
     def __init__(self, folder: Path, lang: str) -> None:
         self.folder = folder
-        settings = _settings(folder)
+        settings = settings_of(folder)  # a faulty registry keeps nobody from revoking
         users = [one.user for one in settings.sources if isinstance(one, MqttSource) and one.user]
         self.store = CredentialStore(folder / settings.program.data)
         self.broker = Broker(settings.broker, folder, users)
@@ -186,8 +186,3 @@ def _now() -> int:
 
 def _registered(folder: Path) -> Collection[str]:
     return parse(read_files(folder)).registry.gateways
-
-
-def _settings(folder: Path) -> Settings:
-    """The settings alone: a fault in the registry keeps nobody from revoking."""
-    return parse_settings(read_files(folder).settings, str(folder / SETTINGS))

@@ -7,9 +7,10 @@ from zoneinfo import ZoneInfo
 
 from adapters.identity.broker import Broker
 from adapters.identity.credentials import Credential, Credentials, Held
+from meterwatch.clock import moment
 from meterwatch.fleet import Fleet
 from meterwatch.gateway_words import WORDS
-from meterwatch.inspect import entry, moment
+from meterwatch.inspect import entry
 
 SOON_MS: Final = 30 * 86_400_000
 """So long before its end a credential is told to run out soon."""

@@ -1,12 +1,14 @@
-"""What a person asks a fleet folder: status, refusals, warnings. Reads files, changes nothing,
-except that a mark on a warning is appended to the journal like everything else.
+"""What a person asks a fleet folder: refusals, warnings (``status.py``: how it stands). Reads
+files, changes nothing, except that a mark on a warning is appended to the journal like all else.
 
 All of it works while the program runs, and while it does not.
 """
 
 from __future__ import annotations
 
+import base64
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,19 +25,23 @@ from adapters.sources.payload import remedy
 from adapters.state.alerts import AlertsReader
 from adapters.stores.archive_reader import ArchiveReader
 from collector.alerts import CLOSED, FIRING, LEVEL_LABELS, RESOLVED, Alert, Level
-from collector.connections import origin_of
 from collector.errors import ConfigurationError, Fault
 from collector.model import Mark, Reason
-from collector.registry import FOREVER, Device, Registry
-from collector.settings import HttpSource, ListenerSource, MqttSource
 from collector.telemetry import Telemetry
 from meterwatch import named_files
-from meterwatch.fleet import Fleet, kept, parse, read_files
+from meterwatch.clock import moment
+from meterwatch.fleet import Fleet, kept, unread
+from meterwatch.in_force import in_force
 from meterwatch.projections import looked_at
+from meterwatch.refusal_nearest import with_nearest
 from meterwatch.refusal_words import refusal
 from meterwatch.wiring import imported, secret_text
 
 DAY_MS: Final = 86_400_000
+SHOWN: Final = 50
+"""Refusals that are shown unless more are asked for."""
+EVERY: Final = 100_000
+"""More than the archive holds."""
 ID_SHOWN: Final = 12
 """Characters of a warning's id that are shown: enough to name it."""
 
@@ -65,16 +71,34 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     "reading": ("reading", "条读数"),
     "nothing": ("nothing", "无"),
     "taken": ("taken in since", "已重新入库"),
-    "newest": ("the newest are shown, more are kept", "只列出最近的，其余仍保存"),
+    "newest": ("the newest {shown} of {all} are shown; --all shows every one",
+               "只列出 {all} 条中最近的 {shown} 条；--all 全部列出"),
+    "sample": ("the payload of", "报文原文"),
+    "no_sample": ("no payload is kept", "未保存报文原文"),
     "sources": ("source", "数据源"),
     "state": ("state", "状态"),
     "up": ("up", "在线"),
     "down": ("down", "离线"),
+    "was_up": ("was up", "曾在线"),
+    "was_down": ("was down", "曾离线"),
     "why": ("why", "原因"),
     "gateway": ("gateway", "网关"),
     "clock": ("clock", "时钟"),
-    "found": ("found", "判定时间"),
+    "found": ("found", "判定于"),
     "alive": ("last sign of life of the program", "程序最近活动"),
+    "runs": ("the program runs: process {process}, since {since}",
+             "程序正在运行：进程 {process}，自 {since} 起"),
+    "mute": ("the program's process {process} is there, but its last sign of life was {alive}: see "
+             "its log. What follows is how things were then",
+             "程序进程 {process} 存在，但最近一次活动是 {alive}：请查看其日志。以下为当时的状态"),
+    "stopped": ("the program does not run; its last sign of life was {alive}. Start it with: "
+                "meterwatch run {folder}. What follows is how things were then",
+                "程序未运行，最近一次活动是 {alive}。请启动：meterwatch run {folder}。"
+                "以下为当时的状态"),
+    "refused": ("refused", "拒收"),
+    "refused_of_late": ("{count} since {since}", "自 {since} 起 {count} 条"),
+    "ask_refused": ("why, and what to do: meterwatch refused {folder}",
+                    "原因与处理办法：meterwatch refused {folder}"),
     "level": ("level", "级别"),
     "rule": ("rule", "规则"),
     "where": ("where", "位置"),
@@ -86,7 +110,7 @@ WORDS: Final[dict[str, tuple[str, str]]] = {
     CLOSED: ("closed", "已关闭"),
     "acknowledged": ("acknowledged by", "已确认："),
     "because": ("because of", "起因："),
-}
+}  # fmt: skip
 
 REASONS_ZH: Final[dict[str, str]] = {
     Reason.PAYLOAD: "报文无法读取",
@@ -124,10 +148,11 @@ def summary(fleet: Fleet) -> list[str]:
     }
     told = (f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items())
     lines = [f"no faults: {', '.join(told)}"]
+    lines += [f"note: {note}" for note in unread(fleet)]
     lines += [
         f"note: no device at {'outlet' if place.outlet else 'place'} {place.key}"
         + (f" (permit {place.permit_no})" if place.permit_no else "")
-        for place in registry.unserved(_now())
+        for place in registry.unserved(now_ms())
     ]
     return lines
 
@@ -149,145 +174,69 @@ def outside(fleet: Fleet, folder: Path) -> list[str]:
     return notes
 
 
-def print_status(folder: Path, lang: str) -> None:
-    """Sources up or down, wrong clocks of gateways, backlog of every consumer, last reading of
-    every device, places without a device."""
-    console = Console()
-    fleet = parse(read_files(folder))
-    zone = ZoneInfo(fleet.settings.program.zone)
-    journal = _journal(fleet)
-    try:
-        last = journal.last()
-        behind = ", ".join(
-            f"{word(name, lang) if name in WORDS else name} {last - released}"
-            for name, released in sorted(journal.consumers().items())
-        )
-        console.print(f"{word('journal', lang)}: {journal.live_bytes() / 2**20:.1f} MB")
-        told = f"{behind} {word('behind', lang)}" if behind else word("nothing", lang)
-        console.print(f"{word('backlog', lang)}: {told}", highlight=False)
-    finally:
-        journal.close()
-    reader = ArchiveReader(kept(fleet, "archive.db"))
-    try:
-        stats = reader.stats()
-        readings = stats.stored.sealed_rows + stats.stored.run_rows
-        console.print(
-            f"{word('archive', lang)}: {readings:,} {word('readings', lang)},"
-            f" {stats.file_bytes / 2**20:.1f} MB"
-        )
-        alive = reader.tick()
-        told = moment(alive, zone) if alive else word("never", lang)
-        console.print(f"{word('alive', lang)}: {told}", highlight=False)
-        console.print(_sources(fleet, reader, zone, lang))
-        clocks = _clocks(fleet.registry, reader, zone, lang)
-        if clocks.row_count:
-            console.print(clocks)
-        console.print(_devices(fleet.registry, reader, zone, lang))
-    finally:
-        reader.close()
-    for place in fleet.registry.unserved(_now()):
-        console.print(f"{word('no_device', lang)}: {place.key}")
-
-
-def _sources(fleet: Fleet, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
-    """Brokers, listeners, buses and channels that the files name, each by its own last word."""
-    now = _now()
-    pushed = (MqttSource, HttpSource, ListenerSource)
-    named = [one.origin for one in fleet.settings.sources if isinstance(one, pushed)]
-    named += sorted(
-        {
-            origin_of(device.connection)
-            for device in fleet.registry.devices.values()
-            if device.connection and device.start <= now < device.end
-        }
-    )
-    named += [f"notifier:{one.name}" for one in fleet.settings.notifiers]
-    named += [one.origin for one in fleet.settings.projections if one.enabled]
-    states = reader.states()
-    grid = Table(*(word(key, lang) for key in ("sources", "state", "since", "why")))
-    for name in named:
-        said = states.get(name)
-        if said is None:
-            grid.add_row(name, "", word("never", lang), "")
-        else:
-            state = word("up" if said.up else "down", lang)
-            grid.add_row(name, state, moment(said.since, zone), said.reason)
-    return grid
-
-
-def _clocks(registry: Registry, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
-    """Gateways whose clock is wrong, as the program found it last."""
-    states = reader.states()
-    grid = Table(*(word(key, lang) for key in ("gateway", "clock", "found")))
-    for gateway in registry.gateways:
-        said = states.get(f"gateway:{gateway}")
-        if said is not None and said.reason:
-            grid.add_row(gateway, refusal(said.reason, lang), moment(said.told, zone))
-    return grid
-
-
-def _devices(registry: Registry, reader: ArchiveReader, zone: ZoneInfo, lang: str) -> Table:
-    known = set(reader.point_names())
-    names: dict[str, set[str]] = {}
-    for point in registry.points:
-        for service in point.services if point.name in known else ():
-            names.setdefault(service.device, set()).add(point.name)
-    grid = Table(word("device", lang), word("place", lang), word("last", lang))
-    now = _now()
-    for device in registry.devices.values():
-        if not device.start <= now < device.end:
-            continue
-        newest = max((_newest(reader, name) for name in names.get(device.key, ())), default=0)
-        told = moment(newest, zone) if newest else word("never", lang)
-        grid.add_row(device.key, _place(device), told)
-    return grid
-
-
-def _newest(reader: ArchiveReader, name: str) -> int:
-    found = reader.latest(name)
-    return int(found.time[0]) if len(found) else 0
-
-
-def _place(device: Device) -> str:
-    until = "" if device.end == FOREVER else " *"
-    return f"{device.site}/{device.place}{until}"
-
-
-def print_refused(folder: Path, lang: str, limit: int = 50) -> None:
-    """What was refused, the newest first, and what to do about it."""
-    fleet = parse(read_files(folder))
+def print_refused(
+    folder: Path, lang: str, *, gateway: str = "", limit: int = SHOWN, sample: bool = False
+) -> None:
+    """What was refused, the newest first, and what to do about it. ``gateway``: of this one only,
+    in the registry or not; ``limit``: at most so many; ``sample``: with the newest payload kept."""
+    fleet = in_force(folder, lang)
     zone = ZoneInfo(fleet.settings.program.zone)
     reader = ArchiveReader(kept(fleet, "archive.db"))
     try:
         origins = dict(enumerate(reader.origin_names()))
-        rows = reader.refused(limit=limit)
+        every = reader.refused(limit=EVERY)
+        rows = [
+            row
+            for row in every
+            if not gateway or sender_of(row.kind, origins.get(row.origin, "")) == gateway
+        ]
+        for row in rows[:limit]:
+            head = [
+                moment(row.last, zone),
+                REASONS_ZH.get(row.reason, row.reason) if lang == "zh" else row.reason,
+                origins.get(row.origin, str(row.origin)),
+                f"{row.readings:,} {word('reading' if row.readings == 1 else 'readings', lang)}",
+            ]
+            below = [refusal(with_nearest(row.detail, fleet.registry.gateways), lang)]
+            if row.replayed:
+                head.append(word("taken", lang))
+            elif todo := remedy(row.reason, row.detail):
+                below.append(f"-> {refusal(todo, lang)}")
+            if sample:
+                below += _sample(reader.refused_samples(row.id), zone, lang)
+            entry(head, below)
     finally:
         reader.close()
-    for row in rows:
-        head = [
-            moment(row.last, zone),
-            REASONS_ZH.get(row.reason, row.reason) if lang == "zh" else row.reason,
-            origins.get(row.origin, str(row.origin)),
-            f"{row.readings:,} {word('reading' if row.readings == 1 else 'readings', lang)}",
-        ]
-        below = [refusal(row.detail, lang)]
-        if row.replayed:
-            head.append(word("taken", lang))
-        elif todo := remedy(row.reason, row.detail):
-            below.append(f"-> {refusal(todo, lang)}")
-        entry(head, below)
-    if len(rows) in {0, limit}:
-        Console(highlight=False).print(word("newest" if rows else "nothing", lang))
+    if not rows:
+        Console(highlight=False).print(word("nothing", lang))
+    elif len(rows) > limit:
+        told = word("newest", lang).format(shown=limit, all=f"{len(rows):,}")
+        Console(highlight=False).print(told, soft_wrap=True)
+
+
+def _sample(samples: Sequence[tuple[int, bytes]], zone: ZoneInfo, lang: str) -> list[str]:
+    """The newest payload, as it may be given on: text as it came, all else as base64."""
+    if not samples:
+        return [word("no_sample", lang)]
+    at, payload = samples[-1]
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if not text.replace("\n", "").replace("\r", "").replace("\t", "").isprintable() or not text:
+        text = f"base64 {base64.b64encode(payload).decode()}"
+    return [f"{word('sample', lang)} {moment(at, zone)}:", *text.splitlines()]
 
 
 def print_alerts(folder: Path, *, every: bool, lang: str) -> None:
     """Warnings in force, or all of them, the most urgent first; with each its cause, where
     another warning stands for it."""
-    fleet = parse(read_files(folder))
+    fleet = in_force(folder, lang)
     zone = ZoneInfo(fleet.settings.program.zone)
     reader = AlertsReader(kept(fleet, "alerts.db"))
     try:
         found = reader.alerts(active=not every)
+        details = {one.id: _detail(reader, one) for one in found if one.kind == "refusals"}
     finally:
         reader.close()
     for alert in sorted(found, key=lambda one: (-one.level, one.started)):
@@ -300,9 +249,18 @@ def print_alerts(folder: Path, *, every: bool, lang: str) -> None:
             span += f" .. {moment(alert.resolved, zone)}"
         label = LEVEL_LABELS[Level(alert.level)][0 if lang == "zh" else 1]
         state = [alert.id[:ID_SHOWN], word(alert.state, lang), *_more(alert, lang)]
-        entry([label, title, alert.subject], ["  ".join([span, *state])])
+        below = ["  ".join([span, *state])]
+        if detail := details.get(alert.id):
+            below.append(refusal(with_nearest(detail, fleet.registry.gateways), lang))
+        entry([label, title, alert.subject], below)
     if not found:
         Console(highlight=False).print(word("nothing", lang))
+
+
+def _detail(reader: AlertsReader, alert: Alert) -> str:
+    """Of what was refused again and again, one as an example."""
+    fired = reader.transitions(alert.id, limit=1)
+    return str(fired[0].data.get("detail", "")) if fired else ""
 
 
 def _more(alert: Alert, lang: str) -> list[str]:
@@ -315,6 +273,21 @@ def _more(alert: Alert, lang: str) -> list[str]:
     return told
 
 
+def shown(grid: Table) -> None:
+    """A table as wide as it must be: no terminal, and no pipe, cuts what stands in it."""
+    console = Console()
+    wanted = console.measure(grid, options=console.options.update(width=10_000)).maximum
+    Console(width=max(console.width, wanted)).print(grid)
+
+
+def sender_of(kind: str, origin: str) -> str | None:
+    """Which gateway sent what was refused: its origin, or, for one that was not known then, what
+    stands behind the colon of ``kind``."""
+    if origin.startswith("gateway:"):
+        return origin.removeprefix("gateway:")
+    return kind.partition(":")[2] or None
+
+
 def entry(head: list[str], below: list[str]) -> None:
     """One thing on lines of their own: a table would cut what a person has to copy."""
     console = Console(highlight=False)
@@ -325,7 +298,7 @@ def entry(head: list[str], below: list[str]) -> None:
 
 def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: float) -> str:
     """Append a mark on one alert to the journal; what the judge makes of it shows in the list."""
-    fleet = parse(read_files(folder))
+    fleet = in_force(folder)
     reader = AlertsReader(kept(fleet, "alerts.db"))
     try:
         found = reader.alert(alert)
@@ -339,8 +312,8 @@ def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: 
     if found.state != FIRING:
         what = f"warning {found.id} is over ({found.state})"
         raise ConfigurationError(Fault("alerts", 0, what, "only one in force can be marked"))
-    now = _now()
-    journal = _journal(fleet)
+    now = now_ms()
+    journal = journal_of(fleet)
     try:
         end = now + round(hours * 3_600_000)
         journal.append([Mark(now, kind, found.id, now, end, who, note)])
@@ -349,14 +322,11 @@ def mark_alert(folder: Path, kind: str, alert: str, who: str, note: str, hours: 
     return f"{kind}: {found.id}"
 
 
-def moment(ms: int, zone: ZoneInfo) -> str:
-    """A time as people in ``zone`` read it."""
-    return datetime.fromtimestamp(ms / 1000, zone).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _journal(fleet: Fleet) -> SqliteJournal:
+def journal_of(fleet: Fleet) -> SqliteJournal:
+    """The journal that the program writes; for a moment, beside it."""
     return SqliteJournal(kept(fleet, "journal.db"), Telemetry())
 
 
-def _now() -> int:
+def now_ms() -> int:
+    """Now, UTC ms."""
     return time.time_ns() // 1_000_000

@@ -145,13 +145,9 @@ def _fed(folder: Path, data: Path) -> Iterator[Callable[[], None]]:
 
 def _free(data: Path, room: str) -> bool:
     """Whether no process runs this room."""
-    from adapters.state.roomlock import RoomLock
+    from adapters.state.roomlock import holder
 
-    try:
-        RoomLock(data, [room]).close()
-    except TemporaryError:
-        return False
-    return True
+    return holder(data, room) is None
 
 
 def _watch(one: ProjectionSettings, path: Path, seq: int, alive: Callable[[], None]) -> None:

@@ -25,9 +25,10 @@ from collector.normalise import normalise
 from collector.records import CorruptRecordError, decode
 from collector.registry import table
 from collector.telemetry import Telemetry
+from meterwatch.clock import moment
 from meterwatch.decode import Numbering
 from meterwatch.fleet import Fleet, kept, parse, read_files
-from meterwatch.inspect import DAY_MS, moment, word
+from meterwatch.inspect import DAY_MS, EVERY, sender_of, shown, word
 from meterwatch.transfer import span
 from rules.replay import replay
 
@@ -53,7 +54,7 @@ def replay_refused(folder: Path) -> str:
         )
         origins = reader.origin_names()
         rows = taken = 0
-        for row in reader.refused(limit=100_000):
+        for row in reader.refused(limit=EVERY):
             if row.replayed:
                 continue
             samples = reader.refused_samples(row.id)
@@ -80,7 +81,7 @@ def _decoded(
     decoder: PayloadDecoder, kind: str, origin: str, samples: Sequence[tuple[int, bytes]]
 ) -> Batch:
     """What payloads bring now; empty when anything of them is refused still."""
-    gateway, form = _gateway(kind, origin), form_of(kind)
+    gateway, form = sender_of(kind, origin), form_of(kind)
     if gateway is None or form is None:
         return Batch.empty()
     topic = f"meterwatch/v1/{gateway}/readings"
@@ -96,14 +97,6 @@ def _batch(samples: Sequence[tuple[int, bytes]]) -> Batch:
     except CorruptRecordError:
         return Batch.empty()
     return concat([entry for entry in found if isinstance(entry, Batch)])
-
-
-def _gateway(kind: str, origin: str) -> str | None:
-    """Which gateway sent a refused payload: its origin, or, for one that was not known then,
-    what stands behind the colon of ``kind``."""
-    if origin.startswith("gateway:"):
-        return origin.removeprefix("gateway:")
-    return kind.partition(":")[2] or None
 
 
 def print_replay(folder: Path, start: str, end: str, lang: str) -> None:
@@ -129,7 +122,10 @@ def print_replay(folder: Path, start: str, end: str, lang: str) -> None:
             moment(alert.resolved, zone) if alert.resolved else "",
             f"{alert.worst:g}",
         )
-    Console().print(grid if found else word("nothing", lang))
+    if found:
+        shown(grid)
+    else:
+        Console().print(word("nothing", lang))
 
 
 def replayed(fleet: Fleet, archive: Path, low: int, high: int) -> list[Alert]:

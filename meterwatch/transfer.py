@@ -29,6 +29,7 @@ from collector.normalise import normalise, parse_time
 from collector.registry import PointTable, table
 from collector.telemetry import Telemetry
 from meterwatch.fleet import Fleet, kept, parse, read_files
+from meterwatch.in_force import in_force
 
 HEADER: Final = ("point", "time", "value", "quality")
 BATCH_ROWS: Final = 50_000
@@ -42,7 +43,7 @@ def export_csv(
 ) -> str:
     """Write readings of the points whose name begins with one of ``points`` (all when none are
     given); what was written, in words."""
-    fleet = parse(read_files(folder))
+    fleet = in_force(folder)
     low, high = span(fleet, start, end)
     reader = ArchiveReader(kept(fleet, "archive.db"))
     try:

@@ -17,8 +17,9 @@ from rich.text import Text
 
 from adapters.state.books import BooksReader
 from collector.quantities import quantities
-from meterwatch.fleet import kept, parse, read_files
-from meterwatch.inspect import moment
+from meterwatch.clock import moment
+from meterwatch.fleet import kept
+from meterwatch.in_force import in_force
 from meterwatch.transfer import span
 
 LEVELS: Final = {
@@ -37,7 +38,7 @@ def print_books(
 ) -> None:
     """One block per counter whose name begins with one of ``points`` (all when none are given):
     a line per span, then what was odd. Missing spans are missing, never zero."""
-    fleet = parse(read_files(folder))
+    fleet = in_force(folder, lang)
     low, high = span(fleet, start, end)
     zone = ZoneInfo(fleet.settings.program.zone)
     reader = BooksReader(kept(fleet, "books.db"))

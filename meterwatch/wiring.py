@@ -19,6 +19,7 @@ from adapters.state.outbox import Channel, Outbox, Watch
 from adapters.state.outbox_plan import Policy
 from adapters.stores.archive import Archive
 from adapters.stores.archive_reader import ArchiveReader
+from adapters.stores.states import OriginState
 from collector.errors import ConfigurationError, Fault, TemporaryError
 from collector.model import Revision
 from collector.ports import Fold, Source
@@ -33,6 +34,7 @@ from collector.settings import (
 )
 from meterwatch import fleet as fleets
 from meterwatch import logs, projections
+from meterwatch.refusal_nearest import with_nearest
 from meterwatch.refusal_words import refusal
 from rules.engine import Engine
 from rules.messages import wording
@@ -305,6 +307,22 @@ def known_names(data: Path) -> dict[int, str]:
     return found
 
 
+def known_clocks(data: Path) -> dict[str, str]:
+    """What was found wrong with the clocks of gateways before this run, by gateway, as the archive
+    keeps it."""
+    path = data / "archive.db"
+    states: list[OriginState] = []
+    if path.exists():
+        unreadable = contextlib.suppress(TemporaryError, ConfigurationError)  # as above
+        with unreadable, contextlib.closing(ArchiveReader(path)) as reader:
+            states = list(reader.states().values())
+    return {
+        one.name.removeprefix("gateway:"): one.reason
+        for one in states
+        if one.name.startswith("gateway:") and one.reason
+    }
+
+
 def _archive_names(path: Path) -> dict[int, str]:
     with contextlib.closing(ArchiveReader(path)) as reader:
         return {number: name for number, name in enumerate(reader.point_names()) if name}
@@ -345,9 +363,13 @@ def outbox(program: Program) -> Outbox | None:
 def _apprise(program: Program, one: NotifierSettings) -> Any:
     notifiers = imported("adapters.notifiers.apprise")
     url = secret_text(program.folder, one.url)
+
+    def told(detail: str, language: str) -> str:
+        return refusal(with_nearest(detail, program.fleet.registry.gateways), language)
+
     return Channel(
         notifiers.AppriseNotifier(one.name, url),
-        wording(one.language, program.fleet.settings.program.zone, refusal=refusal),
+        wording(one.language, program.fleet.settings.program.zone, refusal=told),
         Policy(per_minute=one.per_minute, at_least=one.at_least),
     )
 

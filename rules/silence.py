@@ -114,6 +114,14 @@ class Tree:
             for one in watched.members:
                 watched.parents.setdefault(one.subject, []).append(one.parent)
             self._rules.append(watched)
+        # Who left and is entered again, or is a gateway without a device, is new when it comes.
+        known = {one.subject for one in (*self._who.devices, *self._gateways())}
+        known |= {one.subject for watched in self._rules for one in watched.members}
+        self._known = {name: since for name, since in self._known.items() if name in known}
+
+    def _gateways(self) -> list[Member]:
+        """Those that have a device, and so something to say."""
+        return [one for one in self._who.gateways if one.members]
 
     def drop(self, rule: str) -> None:
         """Forget a rule (changed, removed or broken) and what it fired."""
@@ -165,7 +173,7 @@ class Tree:
         for one in self._who.devices:
             seen[one.subject] = _newest(lanes.answered, one.points)
             self._known.setdefault(one.subject, time)
-        for one in self._who.gateways:
+        for one in self._gateways():
             own = self._origin_seen.get(one.subject, NEVER)
             seen[one.subject] = max(own, _newest(lanes.seen, one.points))
             self._known.setdefault(one.subject, time)

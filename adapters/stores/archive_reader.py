@@ -115,10 +115,17 @@ class ArchiveReader:
         return names
 
     def refused(
-        self, *, origin: int | None = None, reason: str | None = None, limit: int = 100
+        self,
+        *,
+        origin: int | None = None,
+        reason: str | None = None,
+        since: int = 0,
+        limit: int = 100,
     ) -> list[Refused]:
-        """What was refused and is held, the newest first."""
-        return self._asked(lambda: self._refused.newest(origin=origin, reason=reason, limit=limit))
+        """What was refused and is held, of ``since`` then (UTC ms) or later, the newest first."""
+        return self._asked(
+            lambda: self._refused.newest(origin=origin, reason=reason, since=since, limit=limit)
+        )
 
     def refused_samples(self, refused: int) -> list[tuple[int, bytes]]:
         """Time and payload of the samples held of one refused row."""

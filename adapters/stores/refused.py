@@ -219,17 +219,23 @@ class RefusedStore:
     # --- reading
 
     def newest(
-        self, *, origin: int | None = None, reason: str | None = None, limit: int = 100
+        self,
+        *,
+        origin: int | None = None,
+        reason: str | None = None,
+        since: int = 0,
+        limit: int = 100,
     ) -> list[Refused]:
-        """What is held, the newest first."""
+        """What is held and came ``since`` then (UTC ms) or later, the newest first."""
         return [
             Refused(*row)
             for row in self._db.execute(
                 "SELECT id, origin, reason, detail, kind, first, last, times, readings, "
                 "(SELECT count(*) FROM refused_sample WHERE refused = refused.id), replayed "
                 "FROM refused WHERE (:origin IS NULL OR origin = :origin) "
-                "AND (:reason IS NULL OR reason = :reason) ORDER BY last DESC, id DESC LIMIT :n",
-                {"origin": origin, "reason": reason, "n": limit},
+                "AND (:reason IS NULL OR reason = :reason) AND last >= :since "
+                "ORDER BY last DESC, id DESC LIMIT :n",
+                {"origin": origin, "reason": reason, "since": since, "n": limit},
             )
         ]
 

@@ -161,9 +161,9 @@ def _by_cell(fault: Fault, of: Written) -> Fault | None:
         key = "quantities"
         if key in row.bad:
             return None
-    elif not key and " both, " in what:
+    elif not key and " both serve " in what:
         key = "from"
-    if " both, " in what and any(one.bad & {*_DATED} for one in concerned):
+    if " both " in what and any(one.bad & {*_DATED} for one in concerned):
         return None
     return Fault(row.at(key or "id"), 0, what, _todo(fault.todo))
 

@@ -34,7 +34,7 @@ registry/a-print.toml:54: interval "10 seconds" is no duration
 registry/a-print.toml:55: current_ratio is -40
 registry/a-print.toml:56: gateway "gw-hospital" is of another site
 registry/a-print.toml:57: unknown quantity "voc.nmhc.concentraton"
-registry/a-print.toml:59: device "print/nmhc" (registry/a-print.toml:50) and "print/o2" both, always
+registry/a-print.toml:59: device "print/nmhc" (registry/a-print.toml:50) and "print/o2" both serve
 registry/a-print.toml:65: password holds a secret
 registry/b-hospital.toml:2: site "print" stands twice, first at registry/a-print.toml:2
 registry/b-hospital.toml:11: id "Boiler House" is malformed

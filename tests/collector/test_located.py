@@ -86,6 +86,27 @@ def test_what_is_not_there_is_where_its_parent_is() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "line", "what", "todo"),
+    [
+        ("\ufeff[site]\n", 1, "begins with a byte order mark", "UTF-8 without BOM"),
+        ('a = "“x”"\nb = “x”\n', 2, "it has “", 'write " in its place'),
+        ('a ＝ "x"\n', 1, "it has ＝", "write = in its place"),
+        ("【site】\n", 1, "it has 【", "write [ in its place"),
+        ('a = "“x”"\na = "“x”"\n', 2, "cannot overwrite", "each key once"),
+        ("[device]\na = 1\n[device]\n", 3, "[device] stands twice", "write [[device]] for each"),
+        ("[device]\na = 1\n[[device]]\n", 3, "[device] stands twice", "write [[device]] for each"),
+    ],
+)
+def test_what_people_type_for_toml_is_named(text: str, line: int, what: str, todo: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, "f.toml")
+    (fault,) = caught.value.faults
+    assert fault.line == line
+    assert what in fault.what
+    assert todo in fault.todo
+
+
+@pytest.mark.parametrize(
     ("text", "line"),
     [
         ("a = 1\nb = \nc = 3\n", 2),

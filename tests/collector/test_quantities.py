@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from collector import units
 from collector.quantities import KINDS, by_hj212, quantities
 from collector.units import UnitError, factor
+from tests.collector.quantities_page import PAGE, page
 
 STANDARD = Path(__file__).resolve().parents[2].parent / "shared/domain/hj212-2017.txt"
 ENERGY = ["J", "kJ", "MJ", "GJ", "TJ", "Wh", "kWh", "MWh", "GWh", "kcal", "Mcal", "Gcal"]
@@ -152,3 +153,9 @@ def test_no_text_breaks_the_unit_table(unit: str) -> None:
     else:
         with pytest.raises(UnitError):
             factor(unit, "kWh")
+
+
+def test_the_page_lists_every_quantity_with_its_unit() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text, "run python -m tests.collector.quantities_page"
+    assert all(f"| `{row.name}` | {row.unit} |" in text for row in quantities().values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -15,9 +16,10 @@ from adapters.sources.modbus.source import gather
 from collector.connections import check_connection, origin_of
 from collector.errors import ConfigurationError
 from collector.model import Ids
+from collector.register_map import Register
 from collector.registry import COUNTER, FOREVER, GAUGE, STATE, Device, renames, table
 from collector.registry_text import parse_registry, read_registry
-from tests.collector.fleet import PROFILES, SITE, faults, parsed, texts
+from tests.collector.fleet import PRIMARY, PROFILES, SITE, faults, parsed, texts
 
 
 def ms(iso: str) -> int:
@@ -178,8 +180,28 @@ def test_the_site_that_faults_are_added_to_is_sound() -> None:
         (DEVICE.replace("connection", "#"), 1, "neither connection nor gateway", ""),
         (DEVICE.replace("modbus+tcp", "modbus"), 5, 'kind of connection "modbus"', "modbus+tcp"),
         (DEVICE.replace("10.0.0.5:502", ""), 5, "names no host", "modbus+tcp://"),
-        (DEVICE.replace(":502", ":99999"), 5, "is no URL", ""),
+        (DEVICE.replace(":502", ":99999"), 5, "no possible port", "from 1 to 65535"),
         (DEVICE.replace(":502", ":0"), 5, "port 0", ""),
+        (DEVICE.replace("10.0.0.5", "192.0.2.300"), 5, '"192.0.2.300" is no IPv4', "0 to 255"),
+        (
+            DEVICE.replace("modbus+tcp://10.0.0.5:502", "modbus+rtu:///dev/ttyUSB0"),
+            *(5, 'connection "modbus+rtu"', 'did you mean "modbus+serial"?'),
+        ),
+        (
+            DEVICE.replace("modbus+tcp:", "modbus+rtu:"),
+            *(5, 'connection "modbus+rtu"', 'did you mean "modbus+rtu-tcp"?'),
+        ),
+        # keys that people write for others
+        (DEVICE.replace("connection", "address"), 5, 'key "address"', "write it as connection ="),
+        (DEVICE + "unit = 1\n", 6, 'key "unit"', "?unit=3"),
+        (DEVICE + 'ct = "400/5"\n', 6, 'key "ct"', "write current_ratio = 80"),
+        (DEVICE + "pt = 100\n", 6, 'key "pt"', "write voltage_ratio ="),
+        (DEVICE + 'address = "398192000337"\n', 6, 'key "address"', "?address=N"),
+        (DEVICE.replace('"meter"', '"DTSU666"'), 4, "profile", "see: meterwatch profiles DTSU666"),
+        (
+            '[[gateway]]\nid = "GW-1"\n' + PUSHED.replace('"g"', '"gw-1"'),
+            *(2, 'id "GW-1" is malformed', "lower-case"),
+        ),
         (DEVICE.replace("unit=3", "unit=256"), 5, 'unit is "256"', "from 0 to 255"),
         (DEVICE.replace("unit=3", "unti=3"), 5, 'unknown option "unti"', '"unit"'),
         (DEVICE.replace("unit=3", "unit=3&unit=4"), 5, 'names "unit" twice', ""),
@@ -266,7 +288,8 @@ def test_two_devices_at_one_point_at_one_time_are_a_fault() -> None:
     (fault,) = faults(DEVICE + SECOND)
     assert fault.line == 6
     assert 'device "s/d" (s.toml:14) and "s/d2" both' in fault.what
-    assert "energy.active.import, power.active, voltage.l1 and 1 more" in fault.what
+    assert "serve s/p with energy.active.import, power.active, voltage.l1 and 1 more" in fault.what
+    assert fault.todo.startswith("give one a place of its own")
 
 
 def test_an_overlap_is_told_with_its_days() -> None:
@@ -314,6 +337,20 @@ def test_one_address_cannot_be_two_instruments() -> None:
     (fault,) = faults(DEVICE + copied)
     assert fault.line == 10
     assert "are read at modbus+tcp://10.0.0.5:502?unit=3" in fault.what
+
+
+def test_one_address_is_one_instrument_whatever_the_profiles() -> None:
+    other = DEVICE.replace('"d"', '"d2"').replace('"p"', '"q"').replace('"meter"', '"%s"')
+    (fault,) = faults(DEVICE + other % "primary")
+    assert "both are read at" in fault.what
+    channel = replace(
+        PRIMARY, name="channel", registers=(Register("power.active", 3, 99, "i32", "W"),)
+    )
+    stranger = replace(channel, name="stranger", maker="Other")
+    profiles = {**PROFILES, "channel": channel, "stranger": stranger}
+    parse_registry({"s.toml": SITE + DEVICE + other % "channel"}, profiles)
+    with pytest.raises(ConfigurationError, match="both are read at"):
+        parse_registry({"s.toml": SITE + DEVICE + other % "stranger"}, profiles)
 
 
 def test_a_gateway_of_another_site_is_not_taken() -> None:

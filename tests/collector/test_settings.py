@@ -102,7 +102,7 @@ OPS = '[[notifier]]\nname = "ops"\nkind = "apprise"\nurl_env = "OPS"\n'
         ('[program]\nzone = "Mars"\n', 2, 'time zone "Mars"', ""),
         ('[program]\nlanguage = "fr"\n', 2, 'unknown language "fr"', '"zh", "en"'),
         ('[program]\nlisten = "9464"\n', 2, "not host:port", "127.0.0.1:9464"),
-        ('[program]\nlisten = "h:99999"\n', 2, "not host:port", ""),
+        ('[program]\nlisten = "h:99999"\n', 2, "listen has port 99999", ""),
         ('[program]\ndata = ""\n', 2, "names no folder", ""),
         ('[program]\nlate_after = "10"\n', 2, "no duration", '"2m"'),
         ("[program]\ntick = 5\n", 2, "tick is a number", "in quotes"),

@@ -61,7 +61,8 @@ slowest_bytes = 100
     [
         ("", 1, '"listen" is missing'),
         ('listen = "8443"', 4, "is not host:port"),
-        ('listen = "0.0.0.0:99999"', 4, "is not host:port"),
+        ('listen = "0.0.0.0:99999"', 4, "listen has port 99999"),
+        ('listen = "192.0.2.300:8443"', 4, '"192.0.2.300" is no IPv4 address'),
         ('listen = "0.0.0.0:8443"', 4, "unencrypted"),
         ('listen = "meter.example:8443"', 4, "unencrypted"),
         ('listen = "127.0.0.1:1"\ncert_file = "a"', 5, "belong together"),

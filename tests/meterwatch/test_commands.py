@@ -26,7 +26,7 @@ from tests.campaigns.kill import journal_last
 from tests.campaigns.sending import Sender
 from tests.campaigns.traffic import Sent, messages, write_fleet
 from tests.programs import RunningProgram, eventually
-from tests.servers import Mosquitto, free_port
+from tests.servers import Mosquitto
 
 T0 = 1_795_305_600_000
 SETTINGS = """\
@@ -176,6 +176,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row = {"device": "new", "time": now, "values": {"power.active": 2}}
         payload = json.dumps({"readings": [row]}).encode()
         sent.append(Sent("meterwatch/v1/gw-new/readings", payload, []))
+        sent += [Sent("meterwatch/v1/gw-00/readings", payload, [])] * 3
         with RunningProgram(fleet) as program, Sender(broker.port) as sender:
             program.wait_for("source-up")
             sender.send(sent)
@@ -194,21 +195,7 @@ def test_status_tells_backlog_and_last_readings_in_both_languages(ran: Path) -> 
     assert "1,800 readings" in english
     assert "account 0, archive 0, judge 0" in english
     assert "plant-0/meter-0" in english
-    assert "never" not in english
     assert "数据积压" in _output(["status", str(ran), "--lang", "zh"])
-
-
-def test_status_tells_which_sources_are_up_since_when_or_why_not(ran: Path, tmp_path: Path) -> None:
-    english = _output(["status", str(ran)])
-    assert re.search(r"mqtt:main\s*│ up\s*│ \d{4}-\d\d-\d\d", english)
-    assert re.search(r"last sign of life of the program: \d{4}-", english)
-    assert "在线" in _output(["status", str(ran), "--lang", "zh"])
-    lonely = write_fleet(tmp_path / "fleet", free_port())
-    with RunningProgram(lonely) as program:
-        program.wait_for("source-down")
-        eventually(lambda: "nobody listens" in _output(["status", str(lonely)]), "it shows")
-        assert re.search(r"mqtt:main\s*│ down", _output(["status", str(lonely)]))
-        assert program.stop() == 0
 
 
 def test_books_are_shown_by_span_and_point_in_both_languages(ran: Path) -> None:
@@ -243,6 +230,13 @@ def test_alerts_are_listed_and_a_mark_reaches_the_journal(ran: Path) -> None:
     assert "no" in unknown.stderr
 
 
+def test_who_reports_as_a_gateway_that_is_not_there_is_named_with_who_is_meant(ran: Path) -> None:
+    known = 'in the registry: add it to its site\'s file; did you mean "gw-0"?'
+    for command in (["alerts", "list", str(ran), "--all"], ["refused", str(ran)]):
+        assert f"    no gateway 'gw-00' {known}\n" in _output(command)
+    assert '；是否应为 "gw-0"？' in _output(["alerts", "list", str(ran), "--lang", "zh"])
+
+
 def test_what_was_refused_is_told_with_what_to_do_and_taken_in_after_mending(ran: Path) -> None:
     assert "taken in" in _output(["refused", str(ran), "--replay"])
     todo = f"    -> {TODO[Reason.UNKNOWN_DEVICE]}\n"
@@ -267,6 +261,39 @@ def test_what_was_refused_is_told_with_what_to_do_and_taken_in_after_mending(ran
         )
         eventually(lambda: todo not in _output(["refused", str(ran)]), "nothing is left to do")
         assert program.stop() == 0
+
+
+def test_refusals_are_asked_for_by_gateway_number_and_with_their_payload(tmp_path: Path) -> None:
+    fleet = write_fleet(tmp_path / "fleet", 1883)
+    data = fleet / "data"
+    said = [
+        ("gateway:gw-1", "json", "first", b'{"a": 1}'),
+        ("gateway:gw-1", "json", "second", '{"a": "\u7535"}'.encode()),
+        ("gateway:gw-2", "json", "third", b"\x1b[2J"),
+        ("mqtt:main", "json:gw-9", "fourth", b""),
+    ]  # fmt: skip
+    with closing(SqliteJournal(data / "journal.db", Telemetry())) as journal:
+        for number, (name, kind, detail, payload) in enumerate(said):
+            (origin,) = journal.origin_ids([name]).tolist()
+            journal.append([Refusal(T0 + number, origin, Reason.PAYLOAD, detail, 1, kind, payload)])
+        with closing(Archive(data / "archive.db", journal, Telemetry())) as archive:
+            archive.apply(journal.read(0))
+            archive.commit()
+
+    def details(*more: str) -> list[str]:
+        told = _output(["refused", str(fleet), *more])
+        return [word for word in ("first", "second", "third", "fourth") if word in told]
+
+    assert details("--gateway", "gw-1") == ["first", "second"]
+    assert details("--gateway", "gw-9") == ["fourth"], "one that nobody entered, too"
+    assert details("--limit", "2") == ["third", "fourth"]
+    assert "the newest 2 of 4 are shown; --all" in _output(["refused", str(fleet), "--limit", "2"])
+    assert details("--limit", "2", "--all") == ["first", "second", "third", "fourth"]
+    assert "are shown" not in _output(["refused", str(fleet)])
+    told = _output(["refused", str(fleet), "--sample"])
+    assert '    {"a": "\u7535"}\n' in told
+    assert "base64 G1sySg==" in told, "a terminal is not written to by who sends"
+    assert "no payload is kept" in told
 
 
 def test_what_a_gateway_sent_before_it_was_entered_is_taken_in_after(ran: Path) -> None:

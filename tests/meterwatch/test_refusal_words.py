@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from adapters.sources.payload import Clocks
 from collector.model import Reason, Refusal
+from meterwatch.refusal_nearest import with_nearest
 from meterwatch.refusal_words import refusal
 from tests.adapters.payload.hostile import ATTACKS
 from tests.adapters.payload.pushed import T0, Fleet, message, row, topic
@@ -203,3 +204,12 @@ def test_names_and_numbers_stay() -> None:
 def test_what_is_not_known_stays(text: str) -> None:
     if not re.search(r"[:;?(]|time|known|readings|gateway|device", text):
         assert refusal(text, "zh") == text
+
+
+def test_the_gateway_that_was_probably_meant_is_named_to_the_operator() -> None:
+    detail = "no gateway 'gw-pint' in the registry: add it to its site's file"
+    told = with_nearest(detail, ["gw-mill", "gw-print"])
+    assert told == f'{detail}; did you mean "gw-print"?'
+    assert '；是否应为 "gw-print"？' in refusal(told, "zh")
+    for other, known in ((detail, ["mill"]), (detail, []), ("gw-pint", ["gw-print"])):
+        assert with_nearest(other, known) == other

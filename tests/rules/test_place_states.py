@@ -149,3 +149,33 @@ def test_a_restart_long_after_service_began_changes_nothing() -> None:
     day.again()
     assert day.minutes(6, 8, 70.0) == []
     assert sorted(day.minutes(9, 9, 50.0)) == ["9 resolved high", "9 resolved stuck"]
+
+
+@pytest.mark.parametrize("before", ["left", "empty"])
+def test_a_gateway_that_is_entered_has_its_window_from_then_on(before: str) -> None:
+    """One that was there before and left, or had no device, is not at once silent."""
+    whole = registry({device("a", gateway="g"): [NMHC]})
+    other = registry({device("b", gateway="h"): [NMHC]})
+    if before == "empty":
+        other = replace(other, gateways={**other.gateways, **whole.gateways})
+    fleet = Fleet(whole if before == "left" else other, RULES, pause=10**9)
+    fleet.registries |= {"other": other, "entered": whole}
+    engine = fleet.engine()
+    said: list[tuple[int, str, str]] = []
+
+    def ticks(low: int, high: int) -> None:
+        for minute in range(low, high):
+            engine.apply(minute, Tick(T0 + minute * MINUTE))
+            open_ = {one.id: one for one in engine._book.open.values()}
+            said.extend(
+                (minute, open_[one.alert].rule, open_[one.alert].subject)
+                for one in engine.changes().transitions
+                if one.to_state == "firing"
+            )
+
+    ticks(0, 3)
+    engine.apply(3, fleet.registry_revision("other"))
+    ticks(3, 60)
+    engine.apply(60, fleet.registry_revision("entered"))
+    ticks(60, 70)
+    assert [one for one in said if one[2] == "gateway:g"] == [(65, "mute", "gateway:g")]
