@@ -88,6 +88,7 @@ def _decoder(fleet: Fleet, points: Numbering, origins: Numbering) -> PayloadDeco
         origins,
         source="mqtt:decode",
         late_after_ms=fleet.settings.program.late_after_ms,
+        retention_days=fleet.settings.archive.retention_days,
         profiles=fleet.profiles,
         formats=fleet.formats,
     )

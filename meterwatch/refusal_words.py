@@ -34,6 +34,8 @@ _SHAPES: Final = tuple(
          "请将该表计登记在此网关下，或在发送端更正名称"),
         (r"^correct the clock, or the device's dates in the registry$",
          "请校正时钟，或更正台账中该表计的日期"),
+        (r"^raise retention_days first, or do not send it$",
+         "请先调大 retention_days，或不再发送"),
         (r"^correct the clock, or the form of the time$", "请校正时钟，或更正时间格式"),
         (r"^send a number, true, false or null$", "请发送数字、true、false 或 null"),
         (r"^send fewer readings in each message$", "请每次少发一些读数"),
@@ -115,6 +117,9 @@ _SHAPES: Final = tuple(
          r"\1 的测量时间 \2 早于台账中的启用日期"),
         (r"(\S+) measured at (\S+), after its service ended by the registry",
          r"\1 的测量时间 \2 晚于台账中的停用日期"),
+        (r"(\S+) measured at (\S+), older than ([\d,]+) days, which the archive keeps: raise "
+         r"retention_days first, or do not send it",
+         r"\1 的测量时间 \2 早于本地库保留的 \3 天：请先调大 retention_days，或不再发送"),
         # Payloads and values (adapters/sources/payload/shape.py, columns.py, decoder.py).
         # What is no JSON, and entries (adapters/sources/payload/faults.py).
         (r"^the message is empty$", "报文为空"),

@@ -49,6 +49,10 @@ REFUSED: dict[str, tuple[str, list[Refusal]]] = {
             *(str(T0), "yesterday", 400_000_000_000),
         )
     },
+    "older than the archive keeps": (
+        Reason.BAD_TIME,
+        refusals(message(row(time=T0 - 401 * 86_400_000))),
+    ),
     "no JSON": (Reason.PAYLOAD, refusals(b'{"readings": [')),
     "another shape": (Reason.PAYLOAD, refusals(b"[]")),
     "empty": (Reason.PAYLOAD, refusals(b'{"readings": []}')),

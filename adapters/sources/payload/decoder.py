@@ -28,7 +28,7 @@ from adapters.sources.payload.line_protocol import LineReader
 from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.own import read
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
-from adapters.sources.payload.receipts import Receipt
+from adapters.sources.payload.receipts import Receipt, older
 from adapters.sources.payload.remarks import ahead
 from adapters.sources.payload.shape import (
     REMARK,
@@ -56,7 +56,10 @@ _TIMES: Final = 200
 _KIND: Final = "mqtt-json"
 _LONGEST_NAME: Final = 128
 """Of a gateway that nobody registered; a longer one is not kept for a replay."""
+MOST_DAYS: Final = 36_525
+"""The longest retention that can be set, and so none at all."""
 _FEWER: Final = "let the gateway send fewer readings in each"
+_DAY_MS: Final = 86_400_000
 _UNREAD: Final = -(2**62)  # before any device's service: such a row is looked at in full
 
 
@@ -128,6 +131,7 @@ class PayloadDecoder:
     dictionary with invented names. ``late_after_ms``: a message whose newest reading is older
     than this at receipt is late data, whatever its flag says. ``formats``: of other makers,
     by name; the shipped ones unless given. ``max_bytes``: of one message, unpacked.
+    ``retention_days``: what is older at receipt is refused, because the archive would delete it.
     """
 
     def __init__(
@@ -141,6 +145,7 @@ class PayloadDecoder:
         profiles: Mapping[str, Profile],
         formats: Mapping[str, Format] | None = None,
         max_bytes: int = MOST_BYTES,
+        retention_days: int = MOST_DAYS,
         clocks: Clocks | None = None,
     ) -> None:
         self.clocks = clocks or Clocks()
@@ -149,6 +154,7 @@ class PayloadDecoder:
         self._plain = min(max_bytes, MOST_ITEMS)  # so many bytes need no second look
         self._planner = Planner(registry, table, profiles)
         self._late_after = late_after_ms
+        self._days = retention_days
         gateways = list(registry.gateways.values())
         origins = identify([source, *(f"gateway:{gateway.id}" for gateway in gateways)])
         self.origin = int(origins[0])
@@ -255,6 +261,7 @@ class PayloadDecoder:
             notes = Notes.of_damages(damages, len(message.readings))
         first = len(columns.times)
         plans, take, times = known.plans, columns.values.extend, columns.times
+        oldest = received - self._days * _DAY_MS
         for number, row in enumerate(message.readings):
             # The usual row in as few steps as can be; anything else is looked at in _row.
             plan = plans.get((row.device, row.serial, *row.values))
@@ -264,6 +271,7 @@ class PayloadDecoder:
             if (
                 plan is None
                 or not plan.start <= time < plan.end
+                or time < oldest
                 or plan.refused
                 or row.units
                 or row.flags
@@ -320,6 +328,12 @@ class PayloadDecoder:
             notes = notes or Notes()
             why = (Reason.BAD_TIME, row.device, fault) if fault else _bad_time(row, plan, time)
             notes.add(*why, plan.count, number)
+            return notes
+        if time < received - self._days * _DAY_MS:
+            notes = notes or Notes()
+            told = f"{row.device} measured at {_moment(time)}, {older(self._days)}"
+            notes.add(Reason.BAD_TIME, row.device, told, plan.count, number)
+            known.clock.saw(received, time)  # it may be the clock that is so far back
             return notes
         if flags:
             columns.flags.extend(flagged(len(columns.values), plan, values, flags))
@@ -460,7 +474,10 @@ def _bad_time(row: Row, plan: Plan, time: int) -> tuple[str, str, str]:
     if not OLDEST <= time < NEWEST:
         told = f"time {row.time!r:.60} is before the year 2000 or after 9999"
         return Reason.BAD_TIME, row.device, told
-    when = datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="seconds")
     side = "before its service began" if time < plan.start else "after its service ended"
-    told = f"{row.device} measured at {when}, {side} by the registry"
+    told = f"{row.device} measured at {_moment(time)}, {side} by the registry"
     return Reason.NOT_IN_SERVICE, row.device, told
+
+
+def _moment(time: int) -> str:
+    return datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="seconds")

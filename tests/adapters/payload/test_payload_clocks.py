@@ -218,3 +218,34 @@ class TestDecoder:
             now = T0 + minute * MINUTE
             decoder.decode_many([(topic(), message(row(time=now + HOUR)), now)])
         assert telemetry.value("gateway_clock_offset_seconds", gateway="gw-print") == 3600
+
+
+class TestRetention:
+    """What the archive would delete at once is not told as stored."""
+
+    OLDEST = T0 - 400 * DAY
+
+    @pytest.mark.parametrize("written", [OLDEST - 1, "2025-10-18T07:59:59+08:00"])
+    @pytest.mark.parametrize("backfill", [False, True])
+    def test_older_than_the_archive_keeps_is_refused(self, written: Any, backfill: bool) -> None:
+        told = message(row(time=written), row(time=self.OLDEST), backfill=backfill)
+        (one,) = Fleet().decoder.decode_many([(topic(), told, T0)]).receipts
+        assert one.stored == 3
+        ((reason, count, rows),) = [(part.reason, part.count, part.rows) for part in one.refused]
+        assert (reason, count, rows) == (Reason.BAD_TIME, 3, (0,))
+        (part,) = json.loads(answer(one))["refused"]
+        assert "main-meter measured at 2025-10-1" in part["detail"]
+        assert "older than 400 days, which the archive keeps" in part["detail"]
+        assert part["todo"] == "raise retention_days first, or do not send it"
+
+    def test_it_is_usable_once_the_retention_is_raised(self) -> None:
+        told = (topic(), message(row(time=self.OLDEST - DAY)), T0)
+        assert len(Fleet(retention_days=401).decoder.decode_many([told]).batch) == 3
+
+    def test_a_clock_that_is_years_back_is_found_by_it(self) -> None:
+        fleet = Fleet()
+        for minute in range(6):
+            now = T0 + minute * MINUTE
+            told = message(row(time=now - 2_000 * DAY))
+            assert fleet.decoder.decode_many([(topic(), told, now)]).receipts[0].stored == 0
+        assert kinds(fleet.decoder.clocks) == ["behind"]
