@@ -369,7 +369,7 @@ class PayloadDecoder:
             count += sum(damage.readings for damage in damages)
             also = [damage.detail for damage in damages if damage.reason == REMARK]
         except UnreadableError as fault:
-            own, count, also = _id_of(fault, payload), 1, [fault.also] if fault.also else []
+            own, count, also = _id_of(fault, payload), 1, list(fault.also)
         for told in also:
             notes.remark(told)
         if not gateway:
@@ -431,8 +431,8 @@ def _whole(fault: UnreadableError) -> Notes:
     if isinstance(fault, OversizeError):
         return Notes.of(Reason.TOO_LARGE, f"{fault}; {_FEWER}", 1)
     notes = Notes.of(Reason.PAYLOAD, str(fault), 1)
-    if fault.also:
-        notes.remark(fault.also)
+    for also in fault.also:
+        notes.remark(also)
     return notes
 
 

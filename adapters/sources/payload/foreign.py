@@ -14,6 +14,7 @@ import msgspec
 
 from adapters.sources.payload.faults import no_json
 from adapters.sources.payload.formats import Form, Format, Tag
+from adapters.sources.payload.looks import is_own, not_of
 from adapters.sources.payload.shape import (
     Damage,
     Message,
@@ -145,11 +146,13 @@ class ForeignReader:
 
     def _found(self, whole: Any) -> tuple[list[Form], list[tuple[Any, Any]]]:
         """The forms that can fit, and the rows (with their keys) that they find."""
+        if is_own(whole) and not any(form.rows == "readings" for form in self._format.forms):
+            raise UnreadableError(not_of(self._format.name, whole))
         for form in self._format.forms:
             found = _rows_at(whole, form.rows)
             if found and _fits(form, found[0][1]):
                 return [one for one in self._format.forms if one.rows == form.rows], found
-        raise UnreadableError(f"this is no message of the format {self._format.name}")
+        raise UnreadableError(not_of(self._format.name, whole))
 
     def _device(self, form: Form, key: Any, raw: Any, whole: Any) -> tuple[str, str]:
         """Whose readings a row brings; empty, and what is told, where it cannot be known."""

@@ -1,0 +1,132 @@
+"""What is nearly a message of the expected form is told as what it was meant to be, in both
+languages; what resembles nothing stays ignored."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from adapters.sources.payload import answer
+from meterwatch.refusal_words import refusal
+from tests.adapters.payload.pushed import T0, Fleet, message, row, topic
+
+ENGLISH = re.compile(
+    r"\b(?:no|not|is|the|at|to|its|in|of|are|should|meant|known|brings|looks|before|send|this|"
+    r"add|read|with|was|and|it|as|a|line|or|enter)\b"
+)
+POWER = row(values={"power.active": 81_200})
+
+NEURON = {"node": "main-meter", "timestamp": T0, "values": {"power.active": 1}}
+BOARD = {"main-meter": [{"ts": T0, "values": {"power.active": 1}}]}
+
+
+def asked(payload: Any, form: str = "", unit: str = "", received: int = T0) -> dict[str, Any]:
+    """What a sender is told, each text of it in Chinese too."""
+    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    (one,) = Fleet().decoder.decode_many([(topic(), raw, received)], form, unit).receipts
+    told: dict[str, Any] = json.loads(answer(one))
+    refused = [text for part in told["refused"] for text in (part["detail"], part["todo"])]
+    for text in (*refused, *told.get("remarks", ())):
+        said = refusal(text, "zh")
+        plain = re.sub(r"\"[^\"]*\"|'[^']*'|\{.*\}|（报文：.*?）", "", said)
+        assert re.search(r"[\u4e00-\u9fff]", said), text
+        assert not ENGLISH.search(plain), (text, said)
+        assert not re.search(r"[\u4e00-\u9fff][;,]", said), said
+    return told
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        ("told", "meant"),
+        [
+            ({"readings": [POWER | {"unit": "W"}]}, ["'unit' is not known: is 'units' meant?"]),
+            ({"readings": [POWER | {"Units": {}}]}, ["'Units' is not known: is 'units' meant?"]),
+            (
+                {"readings": [POWER, POWER | {"serialNumber": "1", "flag": "D"}]},
+                [
+                    "'flag' is not known: is 'flags' meant?",
+                    "'serialNumber' is not known: is 'serial' meant?",
+                ],
+            ),
+            ({"readings": [POWER], "msgId": 1}, ["'msgId' is not known: is 'id' meant?"]),
+            (
+                {"tables": [{"device": "main-meter", "Time": 1, "columns": ["time", "power.active"],
+                             "rows": [[T0, 1]], "unit": {}}]},
+                [
+                    "'Time' is not known: is 'time' meant?",
+                    "'unit' is not known: is 'units' meant?",
+                ],
+            ),
+        ],
+    )  # fmt: skip
+    def test_a_key_that_is_nearly_ours_is_told_beside_what_is_stored(
+        self, told: dict[str, Any], meant: list[str]
+    ) -> None:
+        found = asked(told)
+        assert found["stored"] >= 1
+        assert (found["refused"], found["remarks"]) == ([], meant)
+
+    def test_so_it_is_where_nothing_can_be_used(self) -> None:
+        assert asked({"Readings": [POWER]})["remarks"] == [
+            "'Readings' is not known: is 'readings' meant?"
+        ]
+        entry = {"deviceId": "main-meter", "timestamp": T0, "values": {"power.active": 1}}
+        assert asked({"readings": [entry]})["remarks"] == [
+            "'deviceId' is not known: is 'device' meant?",
+            "'timestamp' is not known: is 'time' meant?",
+        ]
+
+    def test_what_resembles_nothing_is_ignored(self) -> None:
+        more = {"rssi": -70, "site": "x", "quality": "good", "v": 2, "timestamp": T0, "sn": "7"}
+        raw = message(POWER | more | {"serial": "21030001"}, **more)
+        assert "remarks" not in asked(raw)
+
+    def test_invented_keys_are_told_within_bounds(self) -> None:
+        rows_ = [POWER | {f"unit{'_' * n}": 1 for n in range(50)} for _ in range(50)]
+        assert len(asked({"readings": rows_})["remarks"]) == 8
+
+
+class TestForms:
+    @pytest.mark.parametrize(
+        ("told", "detail"),
+        [
+            ({"id": 1, "tables": {}}, '"tables" is a list, not an object: put [ ] around it'),
+            ({"readings": 5}, '"readings" is a list, not 5'),
+            (
+                {"data": {"readings": [POWER]}},
+                '"readings" lies within "data": send it at the top',
+            ),
+            (POWER, "this is one reading: send it in a list"),
+            ([POWER], "this is a list of readings: send"),
+            ([{"readings": [POWER]}], "this is a list of messages: send each by itself"),
+            ({"power.active": 81.2}, "these are values by themselves: send"),
+        ],
+    )
+    def test_our_own_nearly(self, told: Any, detail: str) -> None:
+        (part,) = asked(told)["refused"]
+        assert part["detail"].startswith(detail)
+
+    @pytest.mark.parametrize(
+        ("told", "form", "looks", "enter"),
+        [
+            (NEURON, "", "like neuron", 'enter format = "neuron"'),
+            (BOARD, "", "like thingsboard", 'enter format = "thingsboard"'),
+            (BOARD, "neuron", "like thingsboard", 'enter format = "thingsboard"'),
+            ({"ts": T0, "values": {}}, "", "like thingsboard", 'enter format = "thingsboard"'),
+            ({"metrics": [{"name": "a"}]}, "", "like Sparkplug", "a format of your own"),
+            ({"readings": [POWER]}, "thingsboard", "like our own form", "enter none"),
+            ({"tables": [{"columns": [], "rows": []}]}, "neuron", "our own form", "enter none"),
+        ],
+    )
+    def test_of_another_format_the_registry_decides(
+        self, told: Any, form: str, looks: str, enter: str
+    ) -> None:
+        found = asked(told, form)
+        (part,) = found["refused"]
+        assert found["stored"] == 0
+        assert looks in part["detail"]
+        assert enter in part["detail"]
+        assert part["todo"].startswith("correct the gateway's format in the registry")
