@@ -45,14 +45,14 @@ def normalise(batch: Batch, table: PointTable) -> Batch:
     if not rows:
         return batch
     value, time = batch.value, batch.time
-    possible = _possible(batch, table)
+    within = possible(batch, table)
     latest = batch.segments.received + AHEAD_MS
     limit = latest[0] if len(latest) == 1 else np.repeat(latest, batch.segments.sizes())
     timely = (time <= limit) & (time >= EARLIEST_MS)
-    if possible.all() and timely.all():
+    if within.all() and timely.all():
         return batch
     quality = batch.quality.copy()
-    wrong = np.flatnonzero(~possible)
+    wrong = np.flatnonzero(~within)
     if len(wrong):
         finite = np.isfinite(value[wrong])
         verdict = np.where(finite, Quality.IMPLAUSIBLE, Quality.NO_VALUE).astype(np.uint8)
@@ -66,7 +66,7 @@ def normalise(batch: Batch, table: PointTable) -> Batch:
     return Batch(batch.point, time, value, quality, batch.segments)
 
 
-def _possible(batch: Batch, table: PointTable) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def possible(batch: Batch, table: PointTable) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Rows whose value is a number within the range of its point."""
     point, value = batch.point, batch.value
     if not len(table):

@@ -86,6 +86,13 @@ _SHAPES: Final = tuple(
         # Remarks (adapters/sources/payload/remarks.py).
         (r"^([\d,]+) readings? (?:is|are) ([\d.,]+ \w+) in the future: (?:it is|they are) kept "
          r"and not used; set the clock", r"有 \1 个读数的时间超前 \2：只保存、不使用；请校时"),
+        (r" \(without an offset it is read as (\S+?)\)", r"（无时区的时间按 \1 解读）"),
+        (r" Its times have no offset and are read as (\S+): send one, as \+08:00",
+         r"其时间不带时区，按 \1 解读：请带上时区，如 +08:00"),
+        (r"(\S+) of (\S+) is (\S+ \S+), possible is (\S+) to (\S+): it is kept as implausible and "
+         r"not used; is its unit right\?",
+         r"\2 的 \1 为 \3，合理范围为 \4 至 \5：只保存、不使用；计量单位是否正确？"),
+        (r"^([\d,]+) further values are as implausible$", r"另有 \1 个数值同样不合理"),
         (r" \(is local time written with Z\?\)", "（是否把本地时间写成了 Z？）"),
         (r"^units names (.+), which is not among the values$", r"units 中的 \1 不在 values 之内"),
         (r'^"flags" of a table is not used: send such readings as entries of "readings"$',

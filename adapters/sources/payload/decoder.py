@@ -13,11 +13,14 @@ that mean "no value") is remembered by position and done on the finished columns
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
+
+from msgspec.structs import replace
 
 from adapters.sources.payload.clocks import Clock, Clocks, in_milliseconds, remark
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
@@ -29,7 +32,7 @@ from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.own import read
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
 from adapters.sources.payload.receipts import Receipt, older
-from adapters.sources.payload.remarks import ahead
+from adapters.sources.payload.remarks import ahead, implausible
 from adapters.sources.payload.shape import (
     REMARK,
     OversizeError,
@@ -59,6 +62,7 @@ _LONGEST_NAME: Final = 128
 MOST_DAYS: Final = 36_525
 """The longest retention that can be set, and so none at all."""
 _FEWER: Final = "let the gateway send fewer readings in each"
+_OFFSET: Final = re.compile(r"(?:Z|z|[+-]\d\d(?::?\d\d)*)$", re.ASCII)
 _DAY_MS: Final = 86_400_000
 _UNREAD: Final = -(2**62)  # before any device's service: such a row is looked at in full
 
@@ -152,6 +156,7 @@ class PayloadDecoder:
         """What is wrong with the gateways' clocks."""
         self._most = max_bytes
         self._plain = min(max_bytes, MOST_ITEMS)  # so many bytes need no second look
+        self._table = table
         self._planner = Planner(registry, table, profiles)
         self._late_after = late_after_ms
         self._days = retention_days
@@ -220,10 +225,18 @@ class PayloadDecoder:
             else:
                 kind = _kind(known, _base(form, unit))
                 refusals.extend(notes.refusals(received, origin, kind, payload))
-                told = tuple(sorted(notes.remarks))
-                receipts.append(Receipt(len(values) - before, notes.refused(), own, told))
+                told = sorted(notes.remarks)
+                receipts.append(Receipt(len(values) - before, notes.refused(), own, tuple(told)))
         late = bool(columns.backfill) and all(columns.backfill)
-        return Decoded(columns.batch(), refusals, late, receipts)
+        batch = columns.batch()
+        told_of = implausible(batch, self._table, columns.plans) if len(batch) else {}
+        if told_of:
+            stored = [number for number, one in enumerate(receipts) if one.stored]
+            for segment, told in told_of.items():
+                receipt = receipts[stored[segment]]
+                remarks = (*receipt.remarks, *told)
+                receipts[stored[segment]] = replace(receipt, remarks=remarks)
+        return Decoded(batch, refusals, late, receipts)
 
     def _failed(self, message: Message, bug: Exception, base: str) -> Refusal:
         topic, payload, received = message
@@ -290,7 +303,11 @@ class PayloadDecoder:
                 known.clock.saw(received, newest)
             if newest > received + AHEAD_MS:
                 notes = notes or Notes()
-                notes.remark(ahead(columns.plans[first:], times[first:], received))
+                local = known.clock.local
+                notes.remark(ahead(columns.plans[first:], times[first:], received, local))
+        if known.clock.steadily and not message.backfill:
+            notes = notes or Notes()
+            notes.remark(known.clock.steadily)
         return notes, message.id
 
     def _row(
@@ -450,6 +467,7 @@ def _read_time(row: Row, known: _Known, received: int) -> tuple[int, str, str]:
             time = parse_time(written, known.zone)
         except ValueError as fault:
             return 0, str(fault), ""
+        known.clock.local = "" if _OFFSET.search(written) else known.zone
         if len(known.times) >= _TIMES:
             known.times.clear()
         known.times[written] = time

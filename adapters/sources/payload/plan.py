@@ -135,6 +135,7 @@ class Planner:
             tuple(refused),
             not plain or bool(device.no_value),
             astray(given, row.values),
+            device.id,
         )
 
 

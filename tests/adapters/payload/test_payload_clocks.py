@@ -15,6 +15,7 @@ from adapters.sources.payload import Clocks, PayloadDecoder, answer
 from adapters.sources.payload.clocks import in_milliseconds
 from collector.model import Reason
 from collector.telemetry import Telemetry
+from tests.adapters.payload.decoded import in_chinese
 from tests.adapters.payload.pushed import DEVICES, METER, T0, Fleet, message, row, topic
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -199,6 +200,40 @@ class TestDecoder:
             assert set(decoded.batch.time.tolist()) == {now - 8 * HOUR}
         (found,) = fleet.decoder.clocks.findings(T0)
         assert (found.gateway, found.kind, found.offset_ms) == ("gw-print", "zone", -8 * HOUR)
+
+    def test_the_sender_is_told_of_its_clock_as_soon_as_it_is_certain(self) -> None:
+        fleet = Fleet()
+        told = []
+        for minute in range(6):
+            now = T0 + minute * MINUTE
+            live = fleet.decoder.decode_many([(topic(), message(row(time=now - 8 * HOUR)), now)])
+            late = message(row(time=now - 9 * HOUR), backfill=True)
+            assert fleet.decoder.decode_many([(topic(), late, now)]).receipts[0].remarks == ()
+            told.append(live.receipts[0].remarks)
+        zone = ("its clock is steadily 8 h behind: is its zone wrong?",)
+        assert told == [(), (), (), zone, zone, zone]
+
+    @pytest.mark.parametrize(
+        ("hours", "first"),
+        [(-8, ()), (8, ("3 readings are 8 h in the future: they are kept and not used; set the "
+                        "clock (without an offset it is read as Asia/Shanghai)",))],
+    )  # fmt: skip
+    def test_a_text_without_an_offset_is_told_how_it_is_read(
+        self, hours: int, first: tuple[str, ...]
+    ) -> None:
+        fleet = Fleet()
+        for minute in range(5):
+            now = T0 + minute * MINUTE
+            local = f"2026-11-22T{8 + hours:02}:{minute:02}:00"
+            (one,) = fleet.decoder.decode_many([(topic(), message(row(time=local)), now)]).receipts
+            assert one.remarks[: len(first)] == first
+            assert all(map(in_chinese, one.remarks))
+        assert one.remarks[-1].endswith(
+            "Its times have no offset and are read as Asia/Shanghai: send one, as +08:00"
+        )
+        right = message(row(time=f"2026-11-22T{8 + hours:02}:09:00+08:00"))
+        (one,) = fleet.decoder.decode_many([(topic(), right, T0 + 9 * MINUTE)]).receipts
+        assert "without an offset" not in "".join(one.remarks)
 
     def test_what_calls_itself_late_says_nothing_of_the_clock(self) -> None:
         fleet = Fleet()
