@@ -83,6 +83,12 @@ _SHAPES: Final = tuple(
          r"时间 \1 像是微秒或纳秒：请发送毫秒"),
         (r"time (\S+) is of 1970: has the gateway's clock lost its time\?",
          r"时间 \1 属于 1970 年：网关时钟是否已丢失时间？"),
+        # Times in another unit than said (adapters/sources/payload/when.py).
+        (r"time (\S+) as (\w+) is of the year (-?\d+)", r"时间 \1 按 \2 解读为 \3 年"),
+        (r", as (\w+) of (\S+): send with ", r"，按 \1 解读为 \2：请使用 "),
+        (r"; it was read as (\w+): send with ", r"；已按 \1 解读：请使用 "),
+        (r"a mapping with (time_unit = \w+)", r"含 \1 的格式文件"),
+        (r": has the gateway's clock lost its time\?", "：网关时钟是否已复位、未校时？"),
         # Remarks (adapters/sources/payload/remarks.py).
         (r"^([\d,]+) readings? (?:is|are) ([\d.,]+ \w+) in the future: (?:it is|they are) kept "
          r"and not used; set the clock", r"有 \1 个读数的时间超前 \2：只保存、不使用；请校时"),

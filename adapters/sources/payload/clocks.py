@@ -25,8 +25,8 @@ _SECONDS_END: Final = 10**11
 _MILLISECONDS_END: Final = 10**14
 _MICROSECONDS_END: Final = 10**17
 """Each is the year 5138, in the unit of its name."""
-_DAY: Final = 86_400_000
-_RECENT: Final = 60 * _DAY
+DAY: Final = 86_400_000
+RECENT: Final = 60 * DAY
 """Another unit is believed only of a time not longer before receipt, and no day after it: a clock
 that lost its time counts milliseconds from its start, and after 11 to 21 days these are seconds of
 2000 to today."""
@@ -69,8 +69,8 @@ def in_milliseconds(written: int, received: int) -> tuple[int, str]:
         time, unit = written // 1000, "us"
     else:
         time, unit = written // 10**6, "ns"
-    earliest = max(EARLIEST_MS, received - _RECENT)
-    return (time, unit) if earliest <= time <= received + _DAY else (written, "")
+    earliest = max(EARLIEST_MS, received - RECENT)
+    return (time, unit) if earliest <= time <= received + DAY else (written, "")
 
 
 def remark(unit: str) -> str:

@@ -22,7 +22,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from adapters.sources.payload.clocks import Clock, Clocks, in_milliseconds, remark
+from adapters.sources.payload.clocks import DAY, Clock, Clocks, in_milliseconds, remark
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
 from adapters.sources.payload.foreign import ForeignReader
 from adapters.sources.payload.formats import LINE_PROTOCOL, OWN, PER_SECOND, Format
@@ -63,7 +63,6 @@ MOST_DAYS: Final = 36_525
 """The longest retention that can be set, and so none at all."""
 _FEWER: Final = "let the gateway send fewer readings in each"
 _OFFSET: Final = re.compile(r"(?:Z|z|[+-]\d\d(?::?\d\d)*)$", re.ASCII)
-_DAY_MS: Final = 86_400_000
 _UNREAD: Final = -(2**62)  # before any device's service: such a row is looked at in full
 
 
@@ -116,9 +115,9 @@ class _Known:
                 return partial(_no_format, form)
             self.names += tuple(found.tags)
             if found.syntax == LINE_PROTOCOL:
-                reader = LineReader(found, self._devices, self.zone, unit).read
+                reader = LineReader(found, self._devices, self.zone, unit, self.clock.saw).read
             else:
-                reader = ForeignReader(found, self._devices, self.zone).read
+                reader = ForeignReader(found, self._devices, self.zone, self.clock.saw).read
             self._readers[form, unit] = reader
         return reader
 
@@ -274,7 +273,7 @@ class PayloadDecoder:
             notes = Notes.of_damages(damages, len(message.readings))
         first = len(columns.times)
         plans, take, times = known.plans, columns.values.extend, columns.times
-        oldest = received - self._days * _DAY_MS
+        oldest = received - self._days * DAY
         for number, row in enumerate(message.readings):
             # The usual row in as few steps as can be; anything else is looked at in _row.
             plan = plans.get((row.device, row.serial, *row.values))
@@ -346,7 +345,7 @@ class PayloadDecoder:
             why = (Reason.BAD_TIME, row.device, fault) if fault else _bad_time(row, plan, time)
             notes.add(*why, plan.count, number)
             return notes
-        if time < received - self._days * _DAY_MS:
+        if time < received - self._days * DAY:
             notes = notes or Notes()
             told = f"{row.device} measured at {_moment(time)}, {older(self._days)}"
             notes.add(Reason.BAD_TIME, row.device, told, plan.count, number)

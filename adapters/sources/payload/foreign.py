@@ -7,7 +7,7 @@ quantity of the device, the decoder refuses them and tells the nearest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +23,7 @@ from adapters.sources.payload.shape import (
     Scalar,
     UnreadableError,
     number_of,
+    remark,
     shown,
     usable,
 )
@@ -103,6 +104,10 @@ class Gathered:
         """One reading cannot be used."""
         self._damages.append(Damage(self.device, told, 1, self._number, reason))
 
+    def remark(self, told: str) -> None:
+        """Something is to be told of readings that can be used."""
+        self._damages.append(remark(told, self.device))
+
     def lose(self, device: str, told: str, reason: str) -> None:
         """The readings of ``device`` cannot be used."""
         lost = self.rows.pop(device, None)
@@ -112,12 +117,19 @@ class Gathered:
 
 
 class ForeignReader:
-    """Reads the messages of one gateway that speaks ``form``. ``zone``: its site's."""
+    """Reads the messages of one gateway that speaks ``form``. ``zone``: its site's; ``saw``: as of
+    ``Times``."""
 
-    def __init__(self, form: Format, devices: Iterable[Device], zone: str) -> None:
+    def __init__(
+        self,
+        form: Format,
+        devices: Iterable[Device],
+        zone: str,
+        saw: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._format = form
         self._names = Names(form, devices)
-        self._times = Times(form, zone)
+        self._times = Times(form, zone, "", saw)
 
     def read(self, payload: bytes, received: int) -> Read:
         """The rows of ``payload``. Raises ``UnreadableError``."""
@@ -199,13 +211,15 @@ class ForeignReader:
     def _time(self, form: Form, raw: Any, whole: Any, received: int, gathered: Gathered) -> None:
         """Give the gathered rows their time, or lose them."""
         try:
-            time = received
+            time, told = received, ""
             if form.time:
-                time = self._times.read(_at(form.time, raw, whole), received)
+                time, told = self._times.read(_at(form.time, raw, whole), received)
         except ValueError as fault:
             for device in list(gathered.rows):
                 gathered.lose(device, str(fault), Reason.BAD_TIME)
             return
+        if told:
+            gathered.remark(told)
         for row in gathered.rows.values():
             row.time = time
 

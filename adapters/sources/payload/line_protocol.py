@@ -13,7 +13,7 @@ A text is no reading: ``bad-value``. A line that breaks the grammar spoils itsel
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Final, NamedTuple
 
@@ -169,12 +169,19 @@ def number(written: str) -> Scalar:
 
 class LineReader:
     """Reads the messages of one gateway that speaks ``form``. ``unit``: of its timestamps, where
-    it is not the format's."""
+    it is not the format's; ``saw``: as of ``Times``."""
 
-    def __init__(self, form: Format, devices: Iterable[Device], zone: str, unit: str = "") -> None:
+    def __init__(
+        self,
+        form: Format,
+        devices: Iterable[Device],
+        zone: str,
+        unit: str = "",
+        saw: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._format = form
         self._names = Names(form, devices)
-        self._times = Times(form, zone, unit)
+        self._times = Times(form, zone, unit, saw)
         self._timeless = form.time_missing == "receipt"
         self._tags = [one.device for one in form.forms]
         self._heads: dict[str, tuple[str, str]] = {}
@@ -190,6 +197,7 @@ class LineReader:
         readings: list[Row] = []
         damages: list[Damage] = []
         numbers: list[int] = []
+        remarks: set[str] = set()
         for row, line in enumerate(split(text)):
             found = self._quick(line, received) if line else None
             if found is not None:
@@ -197,7 +205,7 @@ class LineReader:
                 numbers.append(row)
             elif (start := line.lstrip(" \r")) and start[0] != "#":
                 before = len(readings)
-                self._careful(line, row, received, readings, damages)
+                self._careful(line, row, received, readings, damages, remarks)
                 numbers.extend([row] * (len(readings) - before))
         return Message(readings), damages, numbers
 
@@ -220,10 +228,17 @@ class LineReader:
             values[measurement if key == "value" else key] = float(value)
         if len(values) <= written.count(",") or inf in values.values() or -inf in values.values():
             return None
-        return Row(device, self._times.read(int(time), received) if time else received, values)
+        at = self._times.plain(int(time), received) if time else received
+        return None if at is None else Row(device, at, values)
 
     def _careful(
-        self, line: str, number_: int, received: int, rows: list[Row], damages: list[Damage]
+        self,
+        line: str,
+        number_: int,
+        received: int,
+        rows: list[Row],
+        damages: list[Damage],
+        remarks: set[str],
     ) -> None:
         try:
             found = parse(line)
@@ -244,16 +259,20 @@ class LineReader:
         told = f'the line has no tag "{self._tags[0]}", and its gateway has not just one device'
         gathered.lose("", told, Reason.UNKNOWN_DEVICE)
         try:
-            time = self._time(found.time, received)
+            time, told = self._time(found.time, received)
         except ValueError as fault:
             for one in list(gathered.rows):
                 gathered.lose(one, str(fault), Reason.BAD_TIME)
             return
+        kind = told.partition("; ")[2]
+        if kind and kind not in remarks:  # of many such lines the first
+            remarks.add(kind)
+            gathered.remark(told)
         for row in gathered.rows.values():
             row.time = time
             rows.append(row)
 
-    def _time(self, written: str, received: int) -> int:
+    def _time(self, written: str, received: int) -> tuple[int, str]:
         if not written:
             return self._times.read(MISSING, received)
         if not _TIME.fullmatch(written):

@@ -145,3 +145,56 @@ class TestImplausible:
         flagged = row("stack", values={"voc.nmhc.concentration": -200, "fluegas.temperature": -999},
                       flags={"fluegas.temperature": "D"})  # fmt: skip
         assert "remarks" not in asked(message(flagged))
+
+
+def line(written: int) -> bytes:
+    return f"m,device=main-meter power.active=1 {written}".encode()
+
+
+class TestPrecision:
+    """Of line protocol the request says the unit, so it is that which is told."""
+
+    @pytest.mark.parametrize(
+        ("unit", "written", "told"),
+        [
+            ("ns", T0 // 1000, "time 1795305600 as ns is of the year 1970; it was read as s: send "
+                               "with ?precision=s"),
+            ("ns", T0, "as ns is of the year 1970; it was read as ms: send with ?precision=ms"),
+            ("s", T0, "as s is of the year 58860; it was read as ms: send with ?precision=ms"),
+            ("s", T0 * 10**6, "it was read as ns: send with ?precision=ns"),
+            ("ms", T0 // 1000, "time 1795305600 as ms is of the year 1970; it was read as s"),
+            ("", T0, "it was read as ms: send with a mapping with time_unit = ms"),
+        ],
+    )  # fmt: skip
+    def test_another_one_is_read_and_told_once(self, unit: str, written: int, told: str) -> None:
+        raw = line(written) + b"\n" + line(written + 1)
+        found = asked(raw, "line-protocol", unit)
+        assert (found["stored"], found["refused"]) == (2, [])
+        (remark,) = found["remarks"]
+        assert told in remark
+
+    @pytest.mark.parametrize(
+        ("unit", "written", "told"),
+        [
+            ("ns", T0 // 1000 - 90 * 86_400, "time 1787529600 as ns is of the year 1970, as s of "
+                                             "2026-08-24: send with ?precision=s"),
+            ("ns", 60 * 10**9, "time 60000000000 as ns is of the year 1970: has the gateway's "
+                               "clock lost its time?"),
+            ("ns", -5, "time -5 as ns is of the year 1969"),
+            ("s", 10**12, "time 1000000000000 as s is of the year 33658, as ms of 2001-09-09"),
+        ],
+    )  # fmt: skip
+    def test_what_is_uncertain_is_refused_by_the_number_that_was_sent(
+        self, unit: str, written: int, told: str
+    ) -> None:
+        found = asked(line(written), "line-protocol", unit)
+        (part,) = found["refused"]
+        assert (found["stored"], part["reason"]) == (0, "bad-time")
+        assert part["detail"].startswith(told)
+
+    def test_a_clock_that_lost_its_time_is_found(self) -> None:
+        fleet = Fleet()
+        for minute in range(6):
+            now, since = T0 + minute * 60_000, (minute + 1) * 60 * 10**9
+            fleet.decoder.decode_many([(topic(), line(since), now)], "line-protocol", "ns")
+        assert [one.kind for one in fleet.decoder.clocks.findings(T0)] == ["lost"]
