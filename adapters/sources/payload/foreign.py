@@ -45,6 +45,8 @@ class Names:
         if form.device_by == "serial":
             self._serials = {one.serial: one.id for one in brought if one.serial}
         ids = {one.id for one in brought}
+        self.known = sorted(ids)
+        """Ids of its devices."""
         self._only = ids.pop() if len(ids) == 1 else ""
 
     def device(self, name: Any) -> str:

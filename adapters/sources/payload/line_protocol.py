@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from adapters.sources.payload.foreign import Gathered, Names
 from adapters.sources.payload.formats import Format
+from adapters.sources.payload.raw import packed
 from adapters.sources.payload.shape import (
     Damage,
     Message,
@@ -34,7 +35,12 @@ from adapters.sources.payload.when import MISSING, Times
 from collector.model import Reason
 from collector.registry import Device
 
+_JSON: Final = "send it to /v1/readings, or correct the gateway's format in the registry"
 _HEADS: Final = 10_000
+_TEXTLESS: Final = "leave it out, or list it under ignore of a mapping"
+_KNOWN: Final = 12
+_SHOWN: Final = 40
+"""Characters of a line that are repeated to its sender."""
 _LONGEST_HEAD: Final = 512
 """Of those that are remembered; tags are the sender's to invent."""
 _NAME: Final = re.compile(r"(?:\\[, ]|[^, \n])+")
@@ -159,7 +165,7 @@ def number(written: str) -> Scalar:
         return truth
     integer = _INTEGER.fullmatch(written)
     if integer is None:
-        raise ValueError("a value is a number, true, false or null")
+        raise ValueError("a value is a number, true or false; without one leave the field out")
     whole = int(integer[1])
     low, high = (-(2**63), 2**63) if integer[2] == "i" else (0, 2**64)
     if not low <= whole < high:
@@ -191,7 +197,7 @@ class LineReader:
         try:
             text = payload.decode()
         except UnicodeDecodeError as fault:
-            raise UnreadableError(f"this is not UTF-8: {fault}") from fault
+            raise UnreadableError(packed(payload)) from fault
         if text.count("\n") >= MOST_ITEMS:
             raise OversizeError(f"the message holds more than {MOST_ITEMS:,} lines")
         readings: list[Row] = []
@@ -207,6 +213,8 @@ class LineReader:
                 before = len(readings)
                 self._careful(line, row, received, readings, damages, remarks)
                 numbers.extend([row] * (len(readings) - before))
+        if not readings and text.lstrip()[:1] in ("{", "["):
+            raise UnreadableError(f"this looks like JSON, where line protocol is expected: {_JSON}")
         return Message(readings), damages, numbers
 
     def _quick(self, line: str, received: int) -> Row | None:
@@ -243,7 +251,8 @@ class LineReader:
         try:
             found = parse(line)
         except GrammarError as fault:
-            damages.append(Damage("", f"a line cannot be read: {fault}", 1, number_))
+            told = f"line {number_ + 1} cannot be read: {fault}: {line[:_SHOWN]!r}"
+            damages.append(Damage("", told, 1, number_))
             return
         device = self._device(line, found)
         gathered = Gathered(self._format, device, number_, damages)
@@ -255,8 +264,14 @@ class LineReader:
                 gathered.add(name, number(written))
             except ValueError as fault:
                 told = f"{shown(name, 80)} = {shown(written)}: {fault}"
+                if written[:1] == '"':
+                    told = f"{shown(name, 80)} = {shown(written)} is a text: {_TEXTLESS}"
                 gathered.damage(told, Reason.BAD_VALUE)
-        told = f'the line has no tag "{self._tags[0]}", and its gateway has not just one device'
+        known = ", ".join(self._names.known[:_KNOWN])
+        told = (
+            f'line {number_ + 1} has no tag "{self._tags[0]}", and its gateway has not just one '
+            f"device: add ,{self._tags[0]}=... behind the measurement (known: {known})"
+        )
         gathered.lose("", told, Reason.UNKNOWN_DEVICE)
         try:
             time, told = self._time(found.time, received)

@@ -46,7 +46,7 @@ def accounted(payload: bytes) -> None:
 
 ENGLISH = re.compile(
     r"\b(?:no|not|is|the|at|to|its|in|of|are|should|meant|known|brings|looks|before|send|this|"
-    r"add|read|with|was|and|it|as|a|line|or|enter)\b"
+    r"add|read|with|was|and|it|as|a|or|enter)\b"
 )
 
 

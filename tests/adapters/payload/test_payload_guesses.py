@@ -3,7 +3,10 @@ languages; what resembles nothing stays ignored."""
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -20,7 +23,7 @@ BOARD = {"main-meter": [{"ts": T0, "values": {"power.active": 1}}]}
 
 def asked(payload: Any, form: str = "", unit: str = "", received: int = T0) -> dict[str, Any]:
     """What a sender is told, each text of it in Chinese too."""
-    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    raw = payload if isinstance(payload, bytes | bytearray) else json.dumps(payload).encode()
     (one,) = Fleet().decoder.decode_many([(topic(), raw, received)], form, unit).receipts
     told: dict[str, Any] = json.loads(answer(one))
     refused = [text for part in told["refused"] for text in (part["detail"], part["todo"])]
@@ -198,3 +201,81 @@ class TestPrecision:
             now, since = T0 + minute * 60_000, (minute + 1) * 60 * 10**9
             fleet.decoder.decode_many([(topic(), line(since), now)], "line-protocol", "ns")
         assert [one.kind for one in fleet.decoder.clocks.findings(T0)] == ["lost"]
+
+
+RAW = message(row(values={"power.active": 1}))
+END = b'"power.active": 1}'
+
+
+def with_end(end: bytes) -> bytes:
+    assert END in RAW
+    return RAW.replace(END, end)
+
+
+class TestNoJson:
+    @pytest.mark.parametrize(
+        ("payload", "told"),
+        [
+            (line(T0 * 10**6), 'this looks like line-protocol; the gateway\'s format in the '
+                               'registry decides: enter format = "line-protocol"'),
+            (b"device,time,power\nmain-meter,1,2\n", "this looks like CSV: it begins with 'device"),
+            (b"<r><a/></r>", "this looks like XML: it begins with '<r><a/></r>'"),
+            (b"##0101QN=2026", "this looks like HJ 212: it begins with '##0101QN=2026'"),
+            (base64.b64encode(RAW), "this looks like base64: send what was encoded"),
+            (b"hello\x1b[2J", "this is not text: it begins with 68 65"),
+            (b"hello " * 99, "this is not JSON: it begins with 'hello hello"),
+            (str(json.loads(RAW)).encode(), "keys and texts need double quotes (byte 1): is this "
+                                            "Python's print of a dict?"),
+            (RAW + RAW, "these are two messages in one (byte "),
+            (RAW + b"\n" + RAW, "these are two messages in one (byte "),
+            (with_end(b'"power.active": 81,2}'), "81,2 is not JSON: is it a decimal comma? Send "
+                                                 "81.2"),
+            (with_end(b'"power.active": None}'), "None is not JSON: send null"),
+            (with_end(b'"power.active": True}'), "True is not JSON: send true"),
+            (RAW.decode().encode("utf-16"), "this is UTF-16: send UTF-8"),
+            (RAW.decode().encode("utf-16-be"), "this is UTF-16: send UTF-8"),
+            (gzip.compress(gzip.compress(RAW)), "this is gzip within gzip: pack it once"),
+            (zlib.compress(RAW), "this is zlib or deflate: pack it with gzip, or not at all"),
+            (zlib.compress(RAW)[2:-4], "this is zlib or deflate: pack it with gzip"),
+            (b"\xa1hreadings\x81", "this looks like CBOR or MessagePack: send JSON"),
+            (b'{"a": "\xd6\xd0"}', "the message is not UTF-8 (byte 7): is it GBK?"),
+            (b'{"id": 1, readings: []}', "this is not JSON: JSON is malformed: object keys must be "
+                                "strings (byte 10), near '{\"id\": 1, readings: []}'"),
+            (b'{"a": 1 "b": 2}', "this is not JSON: JSON is malformed: expected ',' or '}'"),
+        ],
+    )  # fmt: skip
+    def test_is_told_as_what_it_is(self, payload: bytes, told: str) -> None:
+        for raw in (payload, bytearray(payload)):  # as HTTP brings it
+            (part,) = asked(raw)["refused"]
+            assert part["detail"].startswith(told)
+            assert "bytearray" not in part["detail"]
+
+
+class TestLines:
+    def test_the_line_is_named_and_shown(self) -> None:
+        raw = line(T0 * 10**6) + b"\n\nm,device=main-meter power.active\n"
+        found = asked(raw, "line-protocol")
+        assert found["stored"] == 1
+        assert found["refused"][0]["detail"] == (
+            "line 3 cannot be read: a field has no name and value joined by =: "
+            "'m,device=main-meter power.active'"
+        )
+
+    def test_a_line_without_a_device_is_told_how_to_name_one(self) -> None:
+        (part,) = asked(b"m power.active=1", "line-protocol")["refused"]
+        assert part["detail"] == (
+            'line 1 has no tag "device", and its gateway has not just one device: add '
+            ",device=... behind the measurement (known: behind, main-meter, old, stack, young)"
+        )
+        assert part["todo"] == "add the tag, or correct its name"
+
+    def test_a_text_is_told_to_be_left_out(self) -> None:
+        (part,) = asked(b'm,device=main-meter power.active="on"', "line-protocol")["refused"]
+        assert part["reason"] == "bad-value"
+        assert part["todo"] == "leave it out, or list it under ignore of a mapping"
+        (part,) = asked(b"m,device=main-meter power.active=null", "line-protocol")["refused"]
+        assert part["detail"].endswith("without one leave the field out")
+
+    def test_json_among_lines_is_told(self) -> None:
+        (part,) = asked(RAW, "line-protocol")["refused"]
+        assert part["detail"].startswith("this looks like JSON, where line protocol is expected")
