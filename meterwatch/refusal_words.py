@@ -14,7 +14,29 @@ from typing import Final
 
 _Q: Final = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 """A name as Python quotes it; it never runs past its quote."""
+_QUOTED: Final = re.compile(_Q)
 _KEY: Final = r"([\w.-]+/[\w.-]+)"
+_DIMENSIONS: Final = {
+    "energy": "能量", "power": "功率", "reactive power": "无功功率", "reactive energy": "无功电能",
+    "apparent power": "视在功率", "apparent energy": "视在电能", "voltage": "电压",
+    "current": "电流",
+    "frequency": "频率", "rotation": "转速", "volume": "体积", "flow": "流量", "mass": "质量",
+    "mass flow": "质量流量", "concentration": "浓度", "pressure": "压力", "ratio": "比值",
+    "volume fraction": "体积分数", "acidity": "酸碱度", "length": "长度", "speed": "速度",
+    "angle": "角度", "conductivity": "电导率", "turbidity": "浊度", "time": "时间",
+    "temperature": "温度",
+}  # fmt: skip
+"""Of units (collector/units.py)."""
+
+
+def _dimension(name: str) -> str:
+    return _DIMENSIONS.get(name, name)
+
+
+def _listed(names: str) -> str:
+    return names.replace(", ", "、")
+
+
 _SHAPES: Final = tuple(
     (re.compile(shape), told)
     for shape, told in (
@@ -27,7 +49,7 @@ _SHAPES: Final = tuple(
          "请在台账中登记该表计，或在发送端更正名称"),
         (r"^correct the name, or enter the quantity with the device$",
          "请更正名称，或为该表计登记此指标"),
-        (r"^correct the unit$", "请更正单位"),
+        (r"^correct the unit$", "请更正计量单位"),
         (r"^if the meter was exchanged, enter the new one with its first day$",
          "如已换表，请登记新表及其启用日期"),
         (r"^enter the device with this gateway, or correct its name at the sender$",
@@ -62,15 +84,17 @@ _SHAPES: Final = tuple(
          r"\1 由自己的连接直接采集，不由 \2 采集"),
         (rf"{_KEY} should have serial number (.*?), the message says (.*?): was the instrument "
          r"replaced\? Then enter the new one in the registry",
-         r"\1 的表号应为 \2，报文为 \3：如已换表，请在台账中登记新表"),
+         r"\1 的表号应为 \2，报文中为 \3：如已换表，请在台账中登记新表"),
         (rf"{_KEY} brings no {_Q}", r"\1 没有指标 \2"),
         (rf"; is {_Q} meant\?", r"；是否应为 \1？"),
-        (r" \(known: ([^()]*)\)", r"（已知：\1）"),
+        (r" \(known: ([^()]*)\)", lambda found: f"（已知：{_listed(found[1])}）"),
         # Units (collector/units.py).
         (rf"{_KEY}, ([\w.]+): (?=unknown unit|\")", r"\1 的 \2："),
-        (rf"unknown unit {_Q}", r"未知单位 \1"),
-        (r"; did you mean ([^?]*)\?", r"；是否应为 \1？"),
-        (rf"{_Q} \([\w ]+\) cannot become {_Q} \([\w ]+\)", r"\1 不能换算为 \2"),
+        (rf"unknown unit {_Q}", r"未知计量单位 \1"),
+        (r"; did you mean ([^?]*)\?", lambda found: f"；是否应为 {_listed(found[1])}？"),
+        (rf"{_Q} \(([\w ]+)\) cannot become {_Q} \(([\w ]+)\)",
+         lambda found: f"{found[1]}（{_dimension(found[2])}）不能换算为 "
+                       f"{found[3]}（{_dimension(found[4])}）"),
         (r": that needs the molar mass and the standard state; set the instrument or the "
          r"gateway to report mg/m3",
          r"：换算需要摩尔质量和标准状态，请把仪器或网关设为 mg/m³"),
@@ -82,13 +106,24 @@ _SHAPES: Final = tuple(
         (r"time (\S+) looks like micro- or nanoseconds: send milliseconds",
          r"时间 \1 像是微秒或纳秒：请发送毫秒"),
         (r"time (\S+) is of 1970: has the gateway's clock lost its time\?",
-         r"时间 \1 属于 1970 年：网关时钟是否已丢失时间？"),
+         r"时间 \1 属于 1970 年：网关时钟是否已复位、未校时？"),
         # Times in another unit than said (adapters/sources/payload/when.py).
         (r"time (\S+) as (\w+) is of the year (-?\d+)", r"时间 \1 按 \2 解读为 \3 年"),
         (r", as (\w+) of (\S+): send with ", r"，按 \1 解读为 \2：请使用 "),
         (r"; it was read as (\w+): send with ", r"；已按 \1 解读：请使用 "),
         (r"a mapping with (time_unit = \w+)", r"含 \1 的格式文件"),
         (r": has the gateway's clock lost its time\?", "：网关时钟是否已复位、未校时？"),
+        (rf"time {_Q}: there is no such day", r"时间 \1：没有这一天"),
+        (rf"time {_Q}: there is no such time of day", r"时间 \1：没有这一时刻"),
+        (rf"time {_Q} has no time of day: send (\S+)", r"时间 \1 缺少时刻：请写成 \2"),
+        (r"time (\S+) is of 1970, and as seconds of (\S+): older readings send in milliseconds, or "
+         r"has the gateway's clock lost its time\?",
+         r"时间 \1 属于 1970 年，按秒为 \2：较早的读数请以毫秒发送；或网关时钟已复位、未校时？"),
+        (r"^time (\d+) was read as milliseconds since 1970: send (\S+)$",
+         r"时间 \1 按 1970 年以来的毫秒解读：请写成 \2"),
+        (rf"{_KEY} has serial number (.*?), the message has an empty one",
+         r"\1 的表号为 \2，报文中的表号为空"),
+        (r"^leave serial out, or send the number$", "请去掉 serial，或发送表号"),
         # Remarks (adapters/sources/payload/remarks.py).
         (r"^([\d,]+) readings? (?:is|are) ([\d.,]+ \w+) in the future: (?:it is|they are) kept "
          r"and not used; set the clock", r"有 \1 个读数的时间超前 \2：只保存、不使用；请校时"),
@@ -112,16 +147,16 @@ _SHAPES: Final = tuple(
         (r": they were taken as such", "；已按此换算"),
         (r"; let it send milliseconds", "：请改发毫秒"),
         (r"its clock has lost its time: set it, and look at its battery",
-         "网关时钟已丢失时间：请校时并检查电池"),
+         "网关时钟已复位、未校时：请校时并检查电池"),
         (r"its clock is steadily ([\d.]+ (?:h|min)) behind: is its zone wrong\?",
-         r"网关时钟稳定慢 \1：时区是否有误？"),
+         r"网关时钟持续偏慢 \1：时区是否有误？"),
         (r"its clock is steadily ([\d.]+ (?:h|min)) ahead: is its zone wrong\?",
-         r"网关时钟稳定快 \1：时区是否有误？"),
+         r"网关时钟持续偏快 \1：时区是否有误？"),
         (r" Or are its times those at which a period began\?", "或其时间为统计时段的起点？"),
         (r"its clock is ([\d.]+ \w+) ahead: set it; such readings are kept and not used",
          r"网关时钟快 \1：请校时；此类读数只保存、不使用"),
         (r"its newest readings are steadily ([\d.]+ \w+) old: set its clock, or is it slow\?",
-         r"最新读数稳定滞后 \1：请校时，或上送过慢？"),
+         r"最新读数持续滞后 \1：请校时，或检查上送是否过慢"),
         (r"time (\S+) is before 1970", r"时间 \1 早于 1970 年"),
         (rf"time {_Q} is a number in quotes: send it without, in milliseconds since 1970",
          r"时间 \1 是带引号的数字：请去掉引号，发送 1970 年以来的毫秒"),
@@ -215,7 +250,7 @@ _SHAPES: Final = tuple(
         (r'an entry of tables has no list "(\w+)"', r'tables 中有一项缺少列表 "\1"'),
         (r'"(\w+)" of a table is given twice', r'表中 "\1" 出现两次'),
         (r'"(\w+)" of a table is neither a column nor beside the rows',
-         r'表中没有 "\1"：既不是列，也不在行之外'),
+         r'表中缺少 "\1"：请列入 columns，或写在 rows 旁边'),
         (r"column (\S+) of a table is there twice", r"表中的列 \1 出现两次"),
         (r"a row has more cells than columns", "一行的单元格数多于列数"),
         (r"a row is a list, not (.{1,60}?)(?=; |$)", r"一行应为列表，而不是 \1"),
@@ -290,6 +325,12 @@ def refusal(detail: str, language: str) -> str:
     """``detail`` of a refusal in ``language`` (``zh``; any other: as it is)."""
     if language != "zh":
         return detail
+    said = detail
     for shape, told in _SHAPES:
-        detail = shape.sub(told, detail)
-    return re.sub("; (?=[^ -~])", "；", detail)
+        said = shape.sub(told, said)
+    if said == detail:
+        return detail
+    # Between what is told; what is quoted stays as it came.
+    parts = _QUOTED.split(said)
+    parts[::2] = [part.replace("; ", "；") for part in parts[::2]]
+    return "".join(parts)

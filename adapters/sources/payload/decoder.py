@@ -479,11 +479,20 @@ def _read_time(row: Row, known: _Known, received: int) -> tuple[int, str, str]:
     elif 0 <= time < OLDEST:
         known.clock.saw(received, time)
         if time * 1000 <= received:  # or it looks like seconds of the future, which is told below
-            return 0, f"time {written} is of 1970: has the gateway's clock lost its time?", ""
+            return 0, _of_1970(written), ""
     try:
         return parse_time(time, known.zone), "", unit
     except ValueError as fault:
         return 0, str(fault), ""
+
+
+def _of_1970(written: int) -> str:
+    if written * 1000 < OLDEST:
+        return f"time {written} is of 1970: has the gateway's clock lost its time?"
+    return (
+        f"time {written} is of 1970, and as seconds of {_moment(written * 1000)[:10]}: older "
+        "readings send in milliseconds, or has the gateway's clock lost its time?"
+    )
 
 
 def _bad_time(row: Row, plan: Plan, time: int) -> tuple[str, str, str]:

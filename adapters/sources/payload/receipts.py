@@ -86,6 +86,7 @@ _BY_DETAIL: Final[tuple[tuple[str, str], ...]] = (
     # Of these the reason alone would say to look at the wrong thing.
     (r"topic ", "publish to meterwatch/v1/GATEWAY/readings"),
     (r".*, older than [\d,]+ days, ", "raise retention_days first, or do not send it"),
+    (r".* the message has an empty one", "leave serial out, or send the number"),
     (r"line \d+ has no tag ", "add the tag, or correct its name"),
     (r".* is a text: leave it out", "leave it out, or list it under ignore of a mapping"),
     (r".*the gateway's format in the registry decides: ",

@@ -9,7 +9,7 @@ import numpy as np
 
 from adapters.sources.payload.columns import Plan
 from collector.model import VALID_BELOW, Batch
-from collector.normalise import AHEAD_MS, possible
+from collector.normalise import AHEAD_MS, date_in_digits, possible
 from collector.quantities import quantities
 from collector.registry import PointTable
 
@@ -26,6 +26,9 @@ def ahead(plans: Sequence[Plan], times: Sequence[int], received: int, local: str
     latest = received + AHEAD_MS
     count = sum(plan.count for plan, time in zip(plans, times, strict=True) if time > latest)
     by = max(times) - received
+    meant = date_in_digits(max(times))
+    if meant:
+        return f"time {max(times)} was read as milliseconds since 1970: send {meant}"
     many = "1 reading is" if count == 1 else f"{count:,} readings are"
     kept = "it is kept and not used" if count == 1 else "they are kept and not used"
     zone = ""

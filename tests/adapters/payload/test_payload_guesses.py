@@ -279,3 +279,36 @@ class TestLines:
     def test_json_among_lines_is_told(self) -> None:
         (part,) = asked(RAW, "line-protocol")["refused"]
         assert part["detail"].startswith("this looks like JSON, where line protocol is expected")
+
+
+class TestTimesAndNames:
+    @pytest.mark.parametrize(
+        ("more", "reason", "told"),
+        [
+            ({"time": T0 // 1000 - 90 * 86_400}, "bad-time", "time 1787529600 is of 1970, and as "
+             "seconds of 2026-08-24: older readings send in milliseconds"),
+            ({"time": "20261127182000"}, "bad-time", "send 2026-11-27T18:20:00+08:00"),
+            ({"time": "2026-02-31T08:00:00"}, "bad-time", "there is no such day"),
+            ({"time": "2026-11-22T25:00:00"}, "bad-time", "there is no such time of day"),
+            ({"time": "2026-11-22"}, "bad-time", "has no time of day: send"),
+            ({"units": {"power.active": "qq"}}, "unknown-unit", '"qq" (known: W, kW, '),
+            ({"serial": ""}, "wrong-serial", "the message has an empty one"),
+        ],
+    )  # fmt: skip
+    def test_are_told_with_what_to_send(self, more: dict[str, Any], reason: str, told: str) -> None:
+        (part,) = asked(message(row(values={"power.active": 1}, **more)))["refused"]
+        assert part["reason"] == reason
+        assert told in part["detail"]
+
+    def test_a_date_in_digits_is_no_time_of_the_future(self) -> None:
+        (remark,) = asked(message(row(time=20_261_127_182_000)))["remarks"]
+        assert remark == (
+            "time 20261127182000 was read as milliseconds since 1970: "
+            "send 2026-11-27T18:20:00+08:00"
+        )
+
+    def test_chinese_reads_as_chinese(self) -> None:
+        told = 'print/m, power.active: "V" (voltage) cannot become "kW" (power)'
+        assert in_chinese(told) == 'print/m 的 power.active："V"（电压）不能换算为 "kW"（功率）'
+        both = "no device 'a; b' at site 'c'; no device 'd' at site 'c' (known: e, f)"
+        assert in_chinese(both) == "单位 'c' 没有表计 'a; b'；单位 'c' 没有表计 'd'（已知：e、f）"
