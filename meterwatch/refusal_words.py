@@ -228,6 +228,9 @@ _SHAPES: Final = tuple(
         (r'"(\w+)" is a list, not an object: put \[ \] around it',
          r'"\1" 应为列表而不是对象：请在外面加 [ ]'),
         (r'"(\w+)" is a list, not (.{1,60})$', r'"\1" 应为列表，而不是 \2'),
+        # meterwatch decode (meterwatch/decode.py).
+        (r'^the registry says format = "([\w-]+)" of (\S+), here it is (\S+)$',
+         r'台账中 \2 的 format = "\1"，此处按 \3 解读'),
         # Keys that are nearly ours (adapters/sources/payload/keys.py).
         (rf"{_Q} is not known: is {_Q} meant\?", r"未识别的键 \1：是否应为 \2？"),
         # What a message probably is (adapters/sources/payload/looks.py).
