@@ -33,6 +33,15 @@ def _dimension(name: str) -> str:
     return _DIMENSIONS.get(name, name)
 
 
+_SPANS: Final = {"d": "天", "h": "小时", "min": "分钟", "s": "秒"}
+
+
+def _long(span: str) -> str:
+    """A span such as ``8 h``."""
+    number, _, unit = span.partition(" ")
+    return f"{number} {_SPANS.get(unit, unit)}"
+
+
 def _listed(names: str) -> str:
     return names.replace(", ", "、")
 
@@ -126,7 +135,9 @@ _SHAPES: Final = tuple(
         (r"^leave serial out, or send the number$", "请去掉 serial，或发送表号"),
         # Remarks (adapters/sources/payload/remarks.py).
         (r"^([\d,]+) readings? (?:is|are) ([\d.,]+ \w+) in the future: (?:it is|they are) kept "
-         r"and not used; set the clock", r"有 \1 个读数的时间超前 \2：只保存、不使用；请校时"),
+         r"and not used; set the clock",
+         lambda found: f"有 {found[1]} 个读数的时间超前 {_long(found[2])}："
+                       "只保存、不使用；请校时"),
         (r" \(without an offset it is read as (\S+?)\)", r"（无时区的时间按 \1 解读）"),
         (r" Its times have no offset and are read as (\S+): send one, as \+08:00",
          r"其时间不带时区，按 \1 解读：请带上时区，如 +08:00"),
@@ -149,14 +160,14 @@ _SHAPES: Final = tuple(
         (r"its clock has lost its time: set it, and look at its battery",
          "网关时钟已复位、未校时：请校时并检查电池"),
         (r"its clock is steadily ([\d.]+ (?:h|min)) behind: is its zone wrong\?",
-         r"网关时钟持续偏慢 \1：时区是否有误？"),
+         lambda found: f"网关时钟持续偏慢 {_long(found[1])}：时区是否有误？"),
         (r"its clock is steadily ([\d.]+ (?:h|min)) ahead: is its zone wrong\?",
-         r"网关时钟持续偏快 \1：时区是否有误？"),
+         lambda found: f"网关时钟持续偏快 {_long(found[1])}：时区是否有误？"),
         (r" Or are its times those at which a period began\?", "或其时间为统计时段的起点？"),
         (r"its clock is ([\d.]+ \w+) ahead: set it; such readings are kept and not used",
-         r"网关时钟快 \1：请校时；此类读数只保存、不使用"),
+         lambda found: f"网关时钟快 {_long(found[1])}：请校时；此类读数只保存、不使用"),
         (r"its newest readings are steadily ([\d.]+ \w+) old: set its clock, or is it slow\?",
-         r"最新读数持续滞后 \1：请校时，或检查上送是否过慢"),
+         lambda found: f"最新读数持续滞后 {_long(found[1])}：请校时，或检查上送是否过慢"),
         (r"time (\S+) is before 1970", r"时间 \1 早于 1970 年"),
         (rf"time {_Q} is a number in quotes: send it without, in milliseconds since 1970",
          r"时间 \1 是带引号的数字：请去掉引号，发送 1970 年以来的毫秒"),

@@ -310,5 +310,8 @@ class TestTimesAndNames:
     def test_chinese_reads_as_chinese(self) -> None:
         told = 'print/m, power.active: "V" (voltage) cannot become "kW" (power)'
         assert in_chinese(told) == 'print/m 的 power.active："V"（电压）不能换算为 "kW"（功率）'
+        assert in_chinese("its clock is steadily 8 h ahead: is its zone wrong?") == (
+            "网关时钟持续偏快 8 小时：时区是否有误？"
+        )
         both = "no device 'a; b' at site 'c'; no device 'd' at site 'c' (known: e, f)"
         assert in_chinese(both) == "单位 'c' 没有表计 'a; b'；单位 'c' 没有表计 'd'（已知：e、f）"
