@@ -14,7 +14,7 @@ import msgspec
 
 from adapters.sources.payload.faults import no_json
 from adapters.sources.payload.formats import Form, Format, Tag
-from adapters.sources.payload.looks import is_own, not_of
+from adapters.sources.payload.looks import is_neuron, is_own, not_of
 from adapters.sources.payload.shape import (
     Damage,
     Message,
@@ -132,6 +132,9 @@ class ForeignReader:
         self._format = form
         self._names = Names(form, devices)
         self._times = Times(form, zone, "", saw)
+        # A form that takes anything must not take these for what they are not.
+        self._reads_ours = any(one.rows == "readings" for one in form.forms)
+        self._reads_nodes = any(one.device.strip("/") == "node" for one in form.forms)
 
     def read(self, payload: bytes, received: int) -> Read:
         """The rows of ``payload``. Raises ``UnreadableError``."""
@@ -160,7 +163,7 @@ class ForeignReader:
 
     def _found(self, whole: Any) -> tuple[list[Form], list[tuple[Any, Any]]]:
         """The forms that can fit, and the rows (with their keys) that they find."""
-        if is_own(whole) and not any(form.rows == "readings" for form in self._format.forms):
+        if (is_own(whole) and not self._reads_ours) or (is_neuron(whole) and not self._reads_nodes):
             raise UnreadableError(not_of(self._format.name, whole))
         for form in self._format.forms:
             found = _rows_at(whole, form.rows)

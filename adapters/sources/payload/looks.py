@@ -65,6 +65,15 @@ def is_own(whole: Any) -> bool:
     )
 
 
+def is_neuron(whole: Any) -> bool:
+    """Whether ``whole`` is a message of EMQX Neuron."""
+    return (
+        isinstance(whole, dict)
+        and "node" in whole
+        and (isinstance(whole.get("values"), dict) or isinstance(whole.get("tags"), list))
+    )
+
+
 def not_of(form: str, whole: Any) -> str:
     """Of ``whole``, which is no message of the format ``form`` that the registry names."""
     told = f"this is no message of the format {form}"
@@ -81,7 +90,7 @@ def _foreign(whole: Any) -> str:
     first = whole[0] if isinstance(whole, list) and whole else whole
     if not isinstance(first, dict):
         return ""
-    if "node" in first and not first.keys().isdisjoint(("values", "tags")):
+    if is_neuron(first):
         return "neuron"
     metrics = first.get("metrics")
     if isinstance(metrics, list):

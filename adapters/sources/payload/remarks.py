@@ -67,9 +67,9 @@ def _implausible(device: str, batch: Batch, table: PointTable, row: int) -> str:
     point = int(batch.point[row])
     quantity = quantities()[table.points[point].quantity]
     return (
-        f"{quantity.name} of {device} is {batch.value[row]:g} {quantity.unit}, possible is "
-        f"{table.low[point]:g} to {table.high[point]:g}: it is kept as implausible and not used; "
-        "is its unit right?"
+        f"{quantity.name} of {device} is {batch.value[row]:,.10g} {quantity.unit}, possible is "
+        f"{table.low[point]:,.10g} to {table.high[point]:,.10g}: "
+        "it is kept as implausible and not used; is its unit right?"
     )
 
 

@@ -110,6 +110,7 @@ class TestForms:
             (BOARD, "", "like thingsboard", 'enter format = "thingsboard"'),
             (BOARD, "neuron", "like thingsboard", 'enter format = "thingsboard"'),
             ({"ts": T0, "values": {}}, "", "like thingsboard", 'enter format = "thingsboard"'),
+            (NEURON, "thingsboard", "like neuron", 'enter format = "neuron"'),
             ({"metrics": [{"name": "a"}]}, "", "like Sparkplug", "a format of your own"),
             ({"readings": [POWER]}, "thingsboard", "like our own form", "enter none"),
             ({"tables": [{"columns": [], "rows": []}]}, "neuron", "our own form", "enter none"),
@@ -131,7 +132,7 @@ class TestImplausible:
         told = asked(message(row(values={"voltage.l1": -230, "power.active": 81.2})))
         assert told["stored"] == 2
         (remark,) = told["remarks"]
-        assert remark.startswith("voltage.l1 of main-meter is -230 V, possible is 0 to ")
+        assert remark.startswith("voltage.l1 of main-meter is -230 V, possible is 0 to 1,200,000: ")
         assert remark.endswith("it is kept as implausible and not used; is its unit right?")
 
     def test_each_message_is_told_of_its_own(self) -> None:
