@@ -14,6 +14,7 @@ Also here: times as instruments and gateways write them, as UTC milliseconds.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -34,6 +35,13 @@ _SECONDS_END: Final = 100_000_000_000
 """Below: no milliseconds since 1973, but seconds up to the year 5138."""
 _MILLISECONDS_END: Final = 100_000_000_000_000
 
+_DATE: Final = re.compile(
+    r"(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?:[T ]+(\d\d?)(?::(\d\d?))?(?::(\d\d?))?.{0,12})?", re.ASCII
+)
+_DIGITS: Final = re.compile(
+    r"(20\d\d)([01]\d)([0-3]\d)([0-2]\d)([0-5]\d)([0-5]\d)(?:\d{3})?", re.ASCII
+)
+
 
 def normalise(batch: Batch, table: PointTable) -> Batch:
     """``batch`` with the quality that range and time leave; itself when nothing changed.
@@ -45,14 +53,14 @@ def normalise(batch: Batch, table: PointTable) -> Batch:
     if not rows:
         return batch
     value, time = batch.value, batch.time
-    possible = _possible(batch, table)
+    within = possible(batch, table)
     latest = batch.segments.received + AHEAD_MS
     limit = latest[0] if len(latest) == 1 else np.repeat(latest, batch.segments.sizes())
     timely = (time <= limit) & (time >= EARLIEST_MS)
-    if possible.all() and timely.all():
+    if within.all() and timely.all():
         return batch
     quality = batch.quality.copy()
-    wrong = np.flatnonzero(~possible)
+    wrong = np.flatnonzero(~within)
     if len(wrong):
         finite = np.isfinite(value[wrong])
         verdict = np.where(finite, Quality.IMPLAUSIBLE, Quality.NO_VALUE).astype(np.uint8)
@@ -66,7 +74,7 @@ def normalise(batch: Batch, table: PointTable) -> Batch:
     return Batch(batch.point, time, value, quality, batch.segments)
 
 
-def _possible(batch: Batch, table: PointTable) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def possible(batch: Batch, table: PointTable) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Rows whose value is a number within the range of its point."""
     point, value = batch.point, batch.value
     if not len(table):
@@ -113,10 +121,34 @@ def _parse_text(written: str, zone: str) -> int:
 
 
 def _no_time(written: str) -> str:
-    shown = repr(written if len(written) <= 40 else written[:40] + "...")
-    if written.strip().isdecimal():
-        return f"time {shown} is a number in quotes: send it without, in milliseconds since 1970"
-    return f"time {shown} is not ISO 8601: send 2026-11-22T08:00:00+08:00"
+    told = f"time {written if len(written) <= 40 else written[:40] + '...'!r}"
+    found = _DATE.fullmatch(written.strip()) or _DIGITS.fullmatch(written.strip())
+    if found is None:
+        if written.strip().isdecimal():
+            return f"{told} is a number in quotes: send it without, in milliseconds since 1970"
+        return f"{told} is not ISO 8601: send 2026-11-22T08:00:00+08:00"
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+    try:
+        when = datetime(year, month, day)  # noqa: DTZ001 - of a text
+    except ValueError:
+        return f"{told}: there is no such day"
+    try:
+        when = when.replace(hour=hour, minute=minute, second=second)
+    except ValueError:
+        return f"{told}: there is no such time of day"
+    if found[4] is None:
+        return f"{told} has no time of day: send {when:%Y-%m-%d}T08:00:00+08:00"
+    return f"{told} is not ISO 8601: send {when.isoformat()}+08:00"
+
+
+def date_in_digits(written: int) -> str:
+    """The ISO 8601 text that is meant by a number such as 20261122080000 (HJ 212 writes so), which
+    as milliseconds is of the years 2603 to 2635; empty for any other number."""
+    found = _DIGITS.fullmatch(str(written))
+    try:
+        return f"{datetime(*map(int, found.groups())).isoformat()}+08:00" if found else ""  # type: ignore[arg-type] # noqa: DTZ001 - of a text
+    except ValueError:
+        return ""
 
 
 @lru_cache(maxsize=64)

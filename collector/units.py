@@ -111,10 +111,12 @@ def convertible(unit: str) -> tuple[str, ...]:
 def factor(from_unit: str, to_unit: str) -> Factor:
     """Scale and offset that turn a value in ``from_unit`` into one in ``to_unit``.
 
-    Raises :class:`UnitError` for a unit that is not in the table (naming near ones), and for
+    Raises :class:`UnitError` for a unit that is not in the table (naming near ones and all of
+    the target's dimension), and for
     two units of which one cannot become the other (naming why).
     """
-    source, target = _resolve(from_unit), _resolve(to_unit)
+    target = _resolve(to_unit)
+    source = _resolve(from_unit, _DIMENSION[target])
     if _DIMENSION[source] != _DIMENSION[target]:
         raise UnitError(_why_not(source, target))
     scale = _SCALE[source] / _SCALE[target]
@@ -131,7 +133,7 @@ def _named(unit: str) -> str:
     return _ALSO.get(plain, plain)
 
 
-def _resolve(unit: str) -> str:
+def _resolve(unit: str, dimension: str = "") -> str:
     name = _named(unit)
     if name in _DIMENSION:
         return name
@@ -140,9 +142,10 @@ def _resolve(unit: str) -> str:
     folded = {known_unit.casefold(): known_unit for known_unit in _DIMENSION}
     close = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
     hint = ", ".join(f'"{folded[match]}"' for match in close)
-    raise UnitError(
-        f'unknown unit "{unit[:_LONGEST]}"' + (f"; did you mean {hint}?" if hint else "")
-    )
+    told = f'unknown unit "{unit[:_LONGEST]}"' + (f"; did you mean {hint}?" if hint else "")
+    if dimension:
+        told += f" (known: {', '.join(_pairs(_SCALES[dimension]))})"
+    raise UnitError(told)
 
 
 def _why_not(source: str, target: str) -> str:

@@ -172,17 +172,25 @@ def decode(
     gateway: Annotated[
         str, typer.Option(help="id of the gateway that sends them; default: the only one")
     ] = "",
+    lang: Lang = Language.en,
 ) -> None:
     """What a gateway's messages would become.
 
-    Payloads on standard input, one a line; readings as JSON lines on standard output, and
-    refusals with their reason. Nothing is stored.
+    Payloads on standard input, one a line; readings as JSON lines on standard output, refusals
+    with their reason and what to do, and remarks. With mqtt-json the gateway's format in the
+    registry applies. Nothing is stored. The exit status is 1 if anything is refused.
     """
+    import json
+
     from meterwatch.decode import decode_lines
 
+    refused = False
     with _told():
-        for line in decode_lines(kind, fleet, gateway, sys.stdin.buffer):
-            print(line)
+        for told in decode_lines(kind, fleet, gateway, sys.stdin.buffer, lang.value):
+            refused |= "refused" in told
+            print(json.dumps(told, ensure_ascii=False))
+    if refused:
+        raise typer.Exit(1)
 
 
 @app.command()

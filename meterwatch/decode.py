@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from adapters.sources.payload import OWN, PayloadDecoder
+from adapters.sources.payload import PayloadDecoder, remedy
 from collector.errors import ConfigurationError, Fault
 from collector.model import Ids, Quality
 from collector.normalise import normalise
 from collector.registry import Registry, table
 from meterwatch.fleet import Fleet, parse, read_files
+from meterwatch.refusal_words import refusal
 
 OURS = "mqtt-json"
 
@@ -39,9 +40,13 @@ class Numbering:
         return np.array([self._ids[name] for name in names], np.int32)
 
 
-def decode_lines(kind: str, folder: Path, gateway: str, lines: Iterable[bytes]) -> Iterator[str]:
-    """One JSON line per reading, and one per refusal (``refused``, ``detail``). ``kind``: our own
-    form (``mqtt-json``) or the name of a mapping, shipped or the fleet's own."""
+def decode_lines(
+    kind: str, folder: Path, gateway: str, lines: Iterable[bytes], language: str = "en"
+) -> Iterator[dict[str, Any]]:
+    """What to print, a JSON line each: of each reading its point, of each refusal its reason under
+    ``refused``, of what is to be mended all the same ``remark``. ``kind``: what the registry says
+    of the gateway (``mqtt-json``: our own form, unless it names a format), or the name of a
+    mapping, shipped or the fleet's own."""
     fleet = parse(read_files(folder))
     kinds = (OURS, *sorted(fleet.formats))
     if kind not in kinds:
@@ -49,6 +54,10 @@ def decode_lines(kind: str, folder: Path, gateway: str, lines: Iterable[bytes]) 
             Fault("decode", 0, f'"{kind}" is not known', f"use one of {', '.join(kinds)}")
         )
     gateway = gateway or _only_gateway(fleet.registry)
+    entered = fleet.registry.gateways.get(gateway)
+    if kind != OURS and entered is not None and entered.format != kind:
+        told = f'the registry says format = "{entered.format}" of {gateway}, here it is {kind}'
+        yield {"remark": refusal(told, language)}
     points, origins = Numbering(), Numbering()
     decoder = _decoder(fleet, points, origins)
     now = time.time_ns() // 1_000_000
@@ -57,28 +66,25 @@ def decode_lines(kind: str, folder: Path, gateway: str, lines: Iterable[bytes]) 
         if not line.strip():
             continue
         message = (f"meterwatch/v1/{gateway}/readings", line.strip(), now)
-        decoded = decoder.decode_many([message], OWN if kind == OURS else kind)
+        decoded = decoder.decode_many([message], "" if kind == OURS else kind)
         batch = normalise(decoded.batch, known)
         for row in range(len(batch)):
             value = float(batch.value[row])
-            yield json.dumps(
-                {
-                    "point": points.names[batch.point[row]],
-                    "time": int(batch.time[row]),
-                    "value": None if np.isnan(value) else value,
-                    "quality": Quality(batch.quality[row]).name.lower().replace("_", "-"),
-                },
-                ensure_ascii=False,
-            )
-        for refusal in decoded.refusals:
-            yield json.dumps(
-                {
-                    "refused": refusal.reason,
-                    "readings": refusal.count,
-                    "detail": refusal.detail,
-                },
-                ensure_ascii=False,
-            )
+            yield {
+                "point": points.names[batch.point[row]],
+                "time": int(batch.time[row]),
+                "value": None if np.isnan(value) else value,
+                "quality": Quality(batch.quality[row]).name.lower().replace("_", "-"),
+            }
+        for found in decoded.refusals:
+            yield {
+                "refused": found.reason,
+                "readings": found.count,
+                "detail": refusal(found.detail, language),
+                "todo": refusal(remedy(found.reason, found.detail), language),
+            }
+        for receipt in decoded.receipts:
+            yield from ({"remark": refusal(told, language)} for told in receipt.remarks)
 
 
 def _decoder(fleet: Fleet, points: Numbering, origins: Numbering) -> PayloadDecoder:
@@ -88,6 +94,7 @@ def _decoder(fleet: Fleet, points: Numbering, origins: Numbering) -> PayloadDeco
         origins,
         source="mqtt:decode",
         late_after_ms=fleet.settings.program.late_after_ms,
+        retention_days=fleet.settings.archive.retention_days,
         profiles=fleet.profiles,
         formats=fleet.formats,
     )

@@ -117,7 +117,7 @@ REASONS_ZH: Final[dict[str, str]] = {
     Reason.UNKNOWN_GATEWAY: "台账中无此网关",
     Reason.UNKNOWN_DEVICE: "台账中无此表计",
     Reason.UNKNOWN_QUANTITY: "未知指标",
-    Reason.UNKNOWN_UNIT: "未知单位",
+    Reason.UNKNOWN_UNIT: "未知计量单位",
     Reason.WRONG_SERIAL: "表号与台账不符",
     Reason.NOT_YOURS: "不属于该网关",
     Reason.NOT_IN_SERVICE: "表计不在役",

@@ -49,6 +49,7 @@ def replay_refused(folder: Path) -> str:
             journal.origin_ids,
             source="mqtt:replay",
             late_after_ms=fleet.settings.program.late_after_ms,
+            retention_days=fleet.settings.archive.retention_days,
             profiles=fleet.profiles,
             formats=fleet.formats,
         )

@@ -110,6 +110,7 @@ def _decoder(program: Program, one: MqttSource | HttpSource | ListenerSource) ->
         program.journal.origin_ids,
         source=one.origin,
         late_after_ms=program.fleet.settings.program.late_after_ms,
+        retention_days=program.fleet.settings.archive.retention_days,
         profiles=program.fleet.profiles,
         formats=program.fleet.formats,
         clocks=program.clocks,

@@ -276,7 +276,7 @@ async def test_status_says_what_is_wrong_with_a_clock_until_it_is_known_to_be_ri
         )
         assert told.stdout.count("its clock is") == 1
         told = await asyncio.to_thread(meterwatch, "status", str(fleet), "--lang", "zh")
-        assert "网关时钟稳定快 8 h" in told.stdout
+        assert "网关时钟持续偏快 8 小时" in told.stdout
         send(program, 0)
         await in_the_archive({"gateway:gw-0": "", "gateway:gw-1": ""})
         assert program.health()[1]["clocks"] == {}

@@ -136,32 +136,6 @@ def test_asking_before_anything_ran_is_no_crash(tmp_path: Path) -> None:
         assert f"meterwatch run {fleet}" in result.stderr
 
 
-def test_decode_shows_readings_and_refusals(tmp_path: Path) -> None:
-    fleet = write_fleet(tmp_path / "fleet", 1883)
-    good = {
-        "device": "meter-0",
-        "time": "2026-01-02T03:04:05+08:00",
-        "values": {"energy.active.import": 12.34},
-    }
-    wrong = {"device": "meter-9", "time": 1_760_000_000_000, "values": {"x": 1}}
-    stdin = json.dumps({"readings": [good, wrong]}) + "\nrubbish\n"
-    result = CliRunner().invoke(
-        app, ["decode", "mqtt-json", "--fleet", str(fleet), "--gateway", "gw-0"], input=stdin
-    )
-    assert result.exit_code == 0, result.output
-    told = [json.loads(line) for line in result.stdout.splitlines()]
-    assert told[0] == {
-        "point": "plant-0/meter-0/energy.active.import/raw",
-        "time": 1767294245000,
-        "value": 12.34,
-        "quality": "good",
-    }
-    assert [line["refused"] for line in told[1:]] == ["unknown-device", "unreadable-payload"]
-    several = CliRunner().invoke(app, ["decode", "mqtt-json", "--fleet", str(fleet)], input=stdin)
-    assert several.exit_code == 1
-    assert "--gateway" in several.stderr
-
-
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fleet that received some traffic, one message of which was refused, and was stopped."""

@@ -25,8 +25,8 @@ _SECONDS_END: Final = 10**11
 _MILLISECONDS_END: Final = 10**14
 _MICROSECONDS_END: Final = 10**17
 """Each is the year 5138, in the unit of its name."""
-_DAY: Final = 86_400_000
-_RECENT: Final = 60 * _DAY
+DAY: Final = 86_400_000
+RECENT: Final = 60 * DAY
 """Another unit is believed only of a time not longer before receipt, and no day after it: a clock
 that lost its time counts milliseconds from its start, and after 11 to 21 days these are seconds of
 2000 to today."""
@@ -69,8 +69,8 @@ def in_milliseconds(written: int, received: int) -> tuple[int, str]:
         time, unit = written // 1000, "us"
     else:
         time, unit = written // 10**6, "ns"
-    earliest = max(EARLIEST_MS, received - _RECENT)
-    return (time, unit) if earliest <= time <= received + _DAY else (written, "")
+    earliest = max(EARLIEST_MS, received - RECENT)
+    return (time, unit) if earliest <= time <= received + DAY else (written, "")
 
 
 def remark(unit: str) -> str:
@@ -97,7 +97,7 @@ class Clock:
 
     __slots__ = (
         "_due", "_found", "_gateway", "_least", "_samples", "_telemetry", "_unit", "_unit_at",
-        "_unit_since",
+        "_unit_since", "local",
     )  # fmt: skip
 
     def __init__(self, gateway: str, telemetry: Telemetry | None) -> None:
@@ -107,6 +107,8 @@ class Clock:
         self._due = 0
         self._found: ClockFinding | None = None
         self._unit, self._unit_at, self._unit_since = "", 0, 0
+        self.local = ""
+        """The zone in which its times were last read, where they were texts without an offset."""
 
     def saw(self, received: int, newest: int) -> None:
         """A message that does not call itself late came at ``received``; UTC milliseconds."""
@@ -135,6 +137,11 @@ class Clock:
         return of_unit + ([found] if found else [])
 
     @property
+    def steadily(self) -> str:
+        """What is wrong with it beside the unit of its times, in words; empty where nothing is."""
+        return self._found.told if self._found else ""
+
+    @property
     def judged(self) -> bool:
         """Enough has come to say whether anything is wrong with it."""
         return len(self._samples) >= _ENOUGH or self._found is not None or bool(self._unit)
@@ -155,6 +162,8 @@ class Clock:
         if kind == (was.kind if was else ""):
             return
         self._found = None
+        if kind == "zone" and self.local:
+            told += f" Its times have no offset and are read as {self.local}: send one, as +08:00"
         if kind:
             self._found = ClockFinding(self._gateway, kind, -late, received, told)
             self._tell(self._found)

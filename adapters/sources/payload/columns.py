@@ -53,6 +53,7 @@ class Plan(msgspec.Struct, gc=False, frozen=True):
     """It has factors or numbers for "no value": the finished columns are looked at again."""
     remarks: tuple[str, ...] = ()
     """What its sender should mend although it is stored."""
+    device: str = ""
 
 
 class Columns:

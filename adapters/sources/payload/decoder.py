@@ -13,13 +13,16 @@ that mean "no value") is remembered by position and done on the finished columns
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from adapters.sources.payload.clocks import Clock, Clocks, in_milliseconds, remark
+from msgspec.structs import replace
+
+from adapters.sources.payload.clocks import DAY, Clock, Clocks, in_milliseconds, remark
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
 from adapters.sources.payload.foreign import ForeignReader
 from adapters.sources.payload.formats import LINE_PROTOCOL, OWN, PER_SECOND, Format
@@ -28,8 +31,8 @@ from adapters.sources.payload.line_protocol import LineReader
 from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.own import read
 from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
-from adapters.sources.payload.receipts import Receipt
-from adapters.sources.payload.remarks import ahead
+from adapters.sources.payload.receipts import Receipt, older
+from adapters.sources.payload.remarks import ahead, implausible
 from adapters.sources.payload.shape import (
     REMARK,
     OversizeError,
@@ -56,7 +59,10 @@ _TIMES: Final = 200
 _KIND: Final = "mqtt-json"
 _LONGEST_NAME: Final = 128
 """Of a gateway that nobody registered; a longer one is not kept for a replay."""
+MOST_DAYS: Final = 36_525
+"""The longest retention that can be set, and so none at all."""
 _FEWER: Final = "let the gateway send fewer readings in each"
+_OFFSET: Final = re.compile(r"(?:Z|z|[+-]\d\d(?::?\d\d)*)$", re.ASCII)
 _UNREAD: Final = -(2**62)  # before any device's service: such a row is looked at in full
 
 
@@ -109,9 +115,9 @@ class _Known:
                 return partial(_no_format, form)
             self.names += tuple(found.tags)
             if found.syntax == LINE_PROTOCOL:
-                reader = LineReader(found, self._devices, self.zone, unit).read
+                reader = LineReader(found, self._devices, self.zone, unit, self.clock.saw).read
             else:
-                reader = ForeignReader(found, self._devices, self.zone).read
+                reader = ForeignReader(found, self._devices, self.zone, self.clock.saw).read
             self._readers[form, unit] = reader
         return reader
 
@@ -128,6 +134,7 @@ class PayloadDecoder:
     dictionary with invented names. ``late_after_ms``: a message whose newest reading is older
     than this at receipt is late data, whatever its flag says. ``formats``: of other makers,
     by name; the shipped ones unless given. ``max_bytes``: of one message, unpacked.
+    ``retention_days``: what is older at receipt is refused, because the archive would delete it.
     """
 
     def __init__(
@@ -141,14 +148,17 @@ class PayloadDecoder:
         profiles: Mapping[str, Profile],
         formats: Mapping[str, Format] | None = None,
         max_bytes: int = MOST_BYTES,
+        retention_days: int = MOST_DAYS,
         clocks: Clocks | None = None,
     ) -> None:
         self.clocks = clocks or Clocks()
         """What is wrong with the gateways' clocks."""
         self._most = max_bytes
         self._plain = min(max_bytes, MOST_ITEMS)  # so many bytes need no second look
+        self._table = table
         self._planner = Planner(registry, table, profiles)
         self._late_after = late_after_ms
+        self._days = retention_days
         gateways = list(registry.gateways.values())
         origins = identify([source, *(f"gateway:{gateway.id}" for gateway in gateways)])
         self.origin = int(origins[0])
@@ -214,10 +224,18 @@ class PayloadDecoder:
             else:
                 kind = _kind(known, _base(form, unit))
                 refusals.extend(notes.refusals(received, origin, kind, payload))
-                told = tuple(sorted(notes.remarks))
-                receipts.append(Receipt(len(values) - before, notes.refused(), own, told))
+                told = sorted(notes.remarks)
+                receipts.append(Receipt(len(values) - before, notes.refused(), own, tuple(told)))
         late = bool(columns.backfill) and all(columns.backfill)
-        return Decoded(columns.batch(), refusals, late, receipts)
+        batch = columns.batch()
+        told_of = implausible(batch, self._table, columns.plans) if len(batch) else {}
+        if told_of:
+            stored = [number for number, one in enumerate(receipts) if one.stored]
+            for segment, told in told_of.items():
+                receipt = receipts[stored[segment]]
+                remarks = (*receipt.remarks, *told)
+                receipts[stored[segment]] = replace(receipt, remarks=remarks)
+        return Decoded(batch, refusals, late, receipts)
 
     def _failed(self, message: Message, bug: Exception, base: str) -> Refusal:
         topic, payload, received = message
@@ -255,6 +273,7 @@ class PayloadDecoder:
             notes = Notes.of_damages(damages, len(message.readings))
         first = len(columns.times)
         plans, take, times = known.plans, columns.values.extend, columns.times
+        oldest = received - self._days * DAY
         for number, row in enumerate(message.readings):
             # The usual row in as few steps as can be; anything else is looked at in _row.
             plan = plans.get((row.device, row.serial, *row.values))
@@ -264,6 +283,7 @@ class PayloadDecoder:
             if (
                 plan is None
                 or not plan.start <= time < plan.end
+                or time < oldest
                 or plan.refused
                 or row.units
                 or row.flags
@@ -282,7 +302,11 @@ class PayloadDecoder:
                 known.clock.saw(received, newest)
             if newest > received + AHEAD_MS:
                 notes = notes or Notes()
-                notes.remark(ahead(columns.plans[first:], times[first:], received))
+                local = known.clock.local
+                notes.remark(ahead(columns.plans[first:], times[first:], received, local))
+        if known.clock.steadily and not message.backfill:
+            notes = notes or Notes()
+            notes.remark(known.clock.steadily)
         return notes, message.id
 
     def _row(
@@ -321,6 +345,12 @@ class PayloadDecoder:
             why = (Reason.BAD_TIME, row.device, fault) if fault else _bad_time(row, plan, time)
             notes.add(*why, plan.count, number)
             return notes
+        if time < received - self._days * DAY:
+            notes = notes or Notes()
+            told = f"{row.device} measured at {_moment(time)}, {older(self._days)}"
+            notes.add(Reason.BAD_TIME, row.device, told, plan.count, number)
+            known.clock.saw(received, time)  # it may be the clock that is so far back
+            return notes
         if flags:
             columns.flags.extend(flagged(len(columns.values), plan, values, flags))
         columns.plans.append(plan)
@@ -355,7 +385,7 @@ class PayloadDecoder:
             count += sum(damage.readings for damage in damages)
             also = [damage.detail for damage in damages if damage.reason == REMARK]
         except UnreadableError as fault:
-            own, count, also = _id_of(fault, payload), 1, [fault.also] if fault.also else []
+            own, count, also = _id_of(fault, payload), 1, list(fault.also)
         for told in also:
             notes.remark(told)
         if not gateway:
@@ -417,8 +447,8 @@ def _whole(fault: UnreadableError) -> Notes:
     if isinstance(fault, OversizeError):
         return Notes.of(Reason.TOO_LARGE, f"{fault}; {_FEWER}", 1)
     notes = Notes.of(Reason.PAYLOAD, str(fault), 1)
-    if fault.also:
-        notes.remark(fault.also)
+    for also in fault.also:
+        notes.remark(also)
     return notes
 
 
@@ -436,6 +466,7 @@ def _read_time(row: Row, known: _Known, received: int) -> tuple[int, str, str]:
             time = parse_time(written, known.zone)
         except ValueError as fault:
             return 0, str(fault), ""
+        known.clock.local = "" if _OFFSET.search(written) else known.zone
         if len(known.times) >= _TIMES:
             known.times.clear()
         known.times[written] = time
@@ -448,11 +479,20 @@ def _read_time(row: Row, known: _Known, received: int) -> tuple[int, str, str]:
     elif 0 <= time < OLDEST:
         known.clock.saw(received, time)
         if time * 1000 <= received:  # or it looks like seconds of the future, which is told below
-            return 0, f"time {written} is of 1970: has the gateway's clock lost its time?", ""
+            return 0, _of_1970(written), ""
     try:
         return parse_time(time, known.zone), "", unit
     except ValueError as fault:
         return 0, str(fault), ""
+
+
+def _of_1970(written: int) -> str:
+    if written * 1000 < OLDEST:
+        return f"time {written} is of 1970: has the gateway's clock lost its time?"
+    return (
+        f"time {written} is of 1970, and as seconds of {_moment(written * 1000)[:10]}: older "
+        "readings send in milliseconds, or has the gateway's clock lost its time?"
+    )
 
 
 def _bad_time(row: Row, plan: Plan, time: int) -> tuple[str, str, str]:
@@ -460,7 +500,10 @@ def _bad_time(row: Row, plan: Plan, time: int) -> tuple[str, str, str]:
     if not OLDEST <= time < NEWEST:
         told = f"time {row.time!r:.60} is before the year 2000 or after 9999"
         return Reason.BAD_TIME, row.device, told
-    when = datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="seconds")
     side = "before its service began" if time < plan.start else "after its service ended"
-    told = f"{row.device} measured at {when}, {side} by the registry"
+    told = f"{row.device} measured at {_moment(time)}, {side} by the registry"
     return Reason.NOT_IN_SERVICE, row.device, told
+
+
+def _moment(time: int) -> str:
+    return datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="seconds")

@@ -10,12 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from adapters.sources.payload.raw import excerpt, near, no_object, packed
 from adapters.sources.payload.shape import shown
 
 _AT: Final = re.compile(r"\(byte (\d+)\)")
-_NO_NUMBER: Final = re.compile(rb"(?<=[:\[,\s])-?(?:nan|inf(?:inity)?)\b(?!\")", re.IGNORECASE)
-_BEFORE, _BEHIND = 6, 10
-"""Bytes about the place where the parser stumbled, in or just behind such a word."""
 _SECONDS: Final = range(10**8, 10**11)
 """Such numbers are seconds since 1970, if they are a time."""
 _OBJECTS: Final[Mapping[str, str]] = {
@@ -28,26 +26,22 @@ def no_json(payload: bytes, fault: Exception) -> str:
     """Why ``payload`` is no JSON, at which a parser failed with ``fault``."""
     if not payload.strip():
         return "the message is empty"
-    try:
-        payload.decode()
-    except UnicodeDecodeError as wrong:
-        return f"the message is not UTF-8 (byte {wrong.start}): is it GBK?"
+    told = packed(payload) or no_object(payload)
+    if told:
+        return told
     told = str(fault)
     at = _AT.search(told)
-    if at is not None:
-        place = int(at[1])
-        found = _NO_NUMBER.search(payload[max(place - _BEFORE, 0) : place + _BEHIND])
-        if found is not None:
-            return f"{found[0].decode()} is not JSON: send null"
-        if "trailing comma" in told:
-            return f"this is not JSON: a comma without anything behind it {at[0]}"
+    place = int(at[1]) if at else 0
+    foreseen = near(payload, place, told) if at else ""
+    if foreseen:
+        return foreseen
     if "truncated" in told:
         return "this is not JSON: it ends before its end"
     if "out of range" in told:
         return "this is not JSON: a number beyond float64"
     if isinstance(fault, RecursionError):
         return "this is not JSON: it is nested too deeply"
-    return f"this is not JSON: {told}"
+    return f"this is not JSON: {told}, near {excerpt(payload, place)}"
 
 
 def no_row(raw: Mapping[str, Any], *, of_table: bool = False) -> str:

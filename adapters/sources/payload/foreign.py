@@ -7,13 +7,14 @@ quantity of the device, the decoder refuses them and tells the nearest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from adapters.sources.payload.faults import no_json
 from adapters.sources.payload.formats import Form, Format, Tag
+from adapters.sources.payload.looks import is_neuron, is_own, not_of
 from adapters.sources.payload.shape import (
     Damage,
     Message,
@@ -22,6 +23,7 @@ from adapters.sources.payload.shape import (
     Scalar,
     UnreadableError,
     number_of,
+    remark,
     shown,
     usable,
 )
@@ -43,6 +45,8 @@ class Names:
         if form.device_by == "serial":
             self._serials = {one.serial: one.id for one in brought if one.serial}
         ids = {one.id for one in brought}
+        self.known = sorted(ids)
+        """Ids of its devices."""
         self._only = ids.pop() if len(ids) == 1 else ""
 
     def device(self, name: Any) -> str:
@@ -102,6 +106,10 @@ class Gathered:
         """One reading cannot be used."""
         self._damages.append(Damage(self.device, told, 1, self._number, reason))
 
+    def remark(self, told: str) -> None:
+        """Something is to be told of readings that can be used."""
+        self._damages.append(remark(told, self.device))
+
     def lose(self, device: str, told: str, reason: str) -> None:
         """The readings of ``device`` cannot be used."""
         lost = self.rows.pop(device, None)
@@ -111,12 +119,22 @@ class Gathered:
 
 
 class ForeignReader:
-    """Reads the messages of one gateway that speaks ``form``. ``zone``: its site's."""
+    """Reads the messages of one gateway that speaks ``form``. ``zone``: its site's; ``saw``: as of
+    ``Times``."""
 
-    def __init__(self, form: Format, devices: Iterable[Device], zone: str) -> None:
+    def __init__(
+        self,
+        form: Format,
+        devices: Iterable[Device],
+        zone: str,
+        saw: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._format = form
         self._names = Names(form, devices)
-        self._times = Times(form, zone)
+        self._times = Times(form, zone, "", saw)
+        # A form that takes anything must not take these for what they are not.
+        self._reads_ours = any(one.rows == "readings" for one in form.forms)
+        self._reads_nodes = any(one.device.strip("/") == "node" for one in form.forms)
 
     def read(self, payload: bytes, received: int) -> Read:
         """The rows of ``payload``. Raises ``UnreadableError``."""
@@ -145,11 +163,13 @@ class ForeignReader:
 
     def _found(self, whole: Any) -> tuple[list[Form], list[tuple[Any, Any]]]:
         """The forms that can fit, and the rows (with their keys) that they find."""
+        if (is_own(whole) and not self._reads_ours) or (is_neuron(whole) and not self._reads_nodes):
+            raise UnreadableError(not_of(self._format.name, whole))
         for form in self._format.forms:
             found = _rows_at(whole, form.rows)
             if found and _fits(form, found[0][1]):
                 return [one for one in self._format.forms if one.rows == form.rows], found
-        raise UnreadableError(f"this is no message of the format {self._format.name}")
+        raise UnreadableError(not_of(self._format.name, whole))
 
     def _device(self, form: Form, key: Any, raw: Any, whole: Any) -> tuple[str, str]:
         """Whose readings a row brings; empty, and what is told, where it cannot be known."""
@@ -196,13 +216,15 @@ class ForeignReader:
     def _time(self, form: Form, raw: Any, whole: Any, received: int, gathered: Gathered) -> None:
         """Give the gathered rows their time, or lose them."""
         try:
-            time = received
+            time, told = received, ""
             if form.time:
-                time = self._times.read(_at(form.time, raw, whole), received)
+                time, told = self._times.read(_at(form.time, raw, whole), received)
         except ValueError as fault:
             for device in list(gathered.rows):
                 gathered.lose(device, str(fault), Reason.BAD_TIME)
             return
+        if told:
+            gathered.remark(told)
         for row in gathered.rows.values():
             row.time = time
 

@@ -13,12 +13,13 @@ A text is no reading: ``bad-value``. A line that breaks the grammar spoils itsel
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Final, NamedTuple
 
 from adapters.sources.payload.foreign import Gathered, Names
 from adapters.sources.payload.formats import Format
+from adapters.sources.payload.raw import packed
 from adapters.sources.payload.shape import (
     Damage,
     Message,
@@ -34,7 +35,12 @@ from adapters.sources.payload.when import MISSING, Times
 from collector.model import Reason
 from collector.registry import Device
 
+_JSON: Final = "send it to /v1/readings, or correct the gateway's format in the registry"
 _HEADS: Final = 10_000
+_TEXTLESS: Final = "leave it out, or list it under ignore of a mapping"
+_KNOWN: Final = 12
+_SHOWN: Final = 40
+"""Characters of a line that are repeated to its sender."""
 _LONGEST_HEAD: Final = 512
 """Of those that are remembered; tags are the sender's to invent."""
 _NAME: Final = re.compile(r"(?:\\[, ]|[^, \n])+")
@@ -159,7 +165,7 @@ def number(written: str) -> Scalar:
         return truth
     integer = _INTEGER.fullmatch(written)
     if integer is None:
-        raise ValueError("a value is a number, true, false or null")
+        raise ValueError("a value is a number, true or false; without one leave the field out")
     whole = int(integer[1])
     low, high = (-(2**63), 2**63) if integer[2] == "i" else (0, 2**64)
     if not low <= whole < high:
@@ -169,12 +175,19 @@ def number(written: str) -> Scalar:
 
 class LineReader:
     """Reads the messages of one gateway that speaks ``form``. ``unit``: of its timestamps, where
-    it is not the format's."""
+    it is not the format's; ``saw``: as of ``Times``."""
 
-    def __init__(self, form: Format, devices: Iterable[Device], zone: str, unit: str = "") -> None:
+    def __init__(
+        self,
+        form: Format,
+        devices: Iterable[Device],
+        zone: str,
+        unit: str = "",
+        saw: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._format = form
         self._names = Names(form, devices)
-        self._times = Times(form, zone, unit)
+        self._times = Times(form, zone, unit, saw)
         self._timeless = form.time_missing == "receipt"
         self._tags = [one.device for one in form.forms]
         self._heads: dict[str, tuple[str, str]] = {}
@@ -184,12 +197,13 @@ class LineReader:
         try:
             text = payload.decode()
         except UnicodeDecodeError as fault:
-            raise UnreadableError(f"this is not UTF-8: {fault}") from fault
+            raise UnreadableError(packed(payload)) from fault
         if text.count("\n") >= MOST_ITEMS:
             raise OversizeError(f"the message holds more than {MOST_ITEMS:,} lines")
         readings: list[Row] = []
         damages: list[Damage] = []
         numbers: list[int] = []
+        remarks: set[str] = set()
         for row, line in enumerate(split(text)):
             found = self._quick(line, received) if line else None
             if found is not None:
@@ -197,8 +211,10 @@ class LineReader:
                 numbers.append(row)
             elif (start := line.lstrip(" \r")) and start[0] != "#":
                 before = len(readings)
-                self._careful(line, row, received, readings, damages)
+                self._careful(line, row, received, readings, damages, remarks)
                 numbers.extend([row] * (len(readings) - before))
+        if not readings and text.lstrip()[:1] in ("{", "["):
+            raise UnreadableError(f"this looks like JSON, where line protocol is expected: {_JSON}")
         return Message(readings), damages, numbers
 
     def _quick(self, line: str, received: int) -> Row | None:
@@ -220,15 +236,23 @@ class LineReader:
             values[measurement if key == "value" else key] = float(value)
         if len(values) <= written.count(",") or inf in values.values() or -inf in values.values():
             return None
-        return Row(device, self._times.read(int(time), received) if time else received, values)
+        at = self._times.plain(int(time), received) if time else received
+        return None if at is None else Row(device, at, values)
 
     def _careful(
-        self, line: str, number_: int, received: int, rows: list[Row], damages: list[Damage]
+        self,
+        line: str,
+        number_: int,
+        received: int,
+        rows: list[Row],
+        damages: list[Damage],
+        remarks: set[str],
     ) -> None:
         try:
             found = parse(line)
         except GrammarError as fault:
-            damages.append(Damage("", f"a line cannot be read: {fault}", 1, number_))
+            told = f"line {number_ + 1} cannot be read: {fault}: {line[:_SHOWN]!r}"
+            damages.append(Damage("", told, 1, number_))
             return
         device = self._device(line, found)
         gathered = Gathered(self._format, device, number_, damages)
@@ -240,20 +264,30 @@ class LineReader:
                 gathered.add(name, number(written))
             except ValueError as fault:
                 told = f"{shown(name, 80)} = {shown(written)}: {fault}"
+                if written[:1] == '"':
+                    told = f"{shown(name, 80)} = {shown(written)} is a text: {_TEXTLESS}"
                 gathered.damage(told, Reason.BAD_VALUE)
-        told = f'the line has no tag "{self._tags[0]}", and its gateway has not just one device'
+        known = ", ".join(self._names.known[:_KNOWN])
+        told = (
+            f'line {number_ + 1} has no tag "{self._tags[0]}", and its gateway has not just one '
+            f"device: add ,{self._tags[0]}=... behind the measurement (known: {known})"
+        )
         gathered.lose("", told, Reason.UNKNOWN_DEVICE)
         try:
-            time = self._time(found.time, received)
+            time, told = self._time(found.time, received)
         except ValueError as fault:
             for one in list(gathered.rows):
                 gathered.lose(one, str(fault), Reason.BAD_TIME)
             return
+        kind = told.partition("; ")[2]
+        if kind and kind not in remarks:  # of many such lines the first
+            remarks.add(kind)
+            gathered.remark(told)
         for row in gathered.rows.values():
             row.time = time
             rows.append(row)
 
-    def _time(self, written: str, received: int) -> int:
+    def _time(self, written: str, received: int) -> tuple[int, str]:
         if not written:
             return self._times.read(MISSING, received)
         if not _TIME.fullmatch(written):

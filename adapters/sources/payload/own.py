@@ -2,7 +2,8 @@
 
 A payload that is JSON of the right shape costs one typed decode. One that is JSON with a fault
 somewhere is gone through piece by piece, so that a value written as text spoils itself and not its
-neighbours. What is not JSON raises ``UnreadableError``.
+neighbours. One with keys that nobody knows is read again, to tell those that are nearly ours. What
+is not JSON raises ``UnreadableError``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import msgspec
 
 from adapters.sources.payload.faults import no_json, no_row
 from adapters.sources.payload.ids import own_id
+from adapters.sources.payload.keys import misnamed
+from adapters.sources.payload.looks import no_list, not_own
 from adapters.sources.payload.shape import (
     Damage,
+    KnownMessage,
     Message,
     Read,
     Row,
@@ -25,19 +29,27 @@ from adapters.sources.payload.shape import (
 )
 from adapters.sources.payload.tables import add_table, of_damaged
 
+_known: Final = msgspec.json.Decoder(KnownMessage)
 _typed: Final = msgspec.json.Decoder(Message)
 _any: Final = msgspec.json.Decoder()
 
 
 def read(payload: bytes, received: int = 0) -> Read:  # noqa: ARG001 - as every reader
     """The rows of ``payload`` and what of it is damaged. Raises ``UnreadableError``."""
+    damages: list[Damage] = []
     try:
-        message = _typed.decode(payload)
+        message: Message = _known.decode(payload)
     except msgspec.ValidationError:
-        return _salvage(payload)
+        whole = _json(payload)
+        try:
+            message = _typed.decode(payload)
+        except msgspec.ValidationError:
+            return _salvage(whole)
+        damages += map(remark, misnamed(whole))
+        if not (message.readings or message.tables) and (told := not_own(whole)):
+            raise _no_form(told, whole) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise UnreadableError(no_json(payload, fault)) from fault
-    damages: list[Damage] = []
     if message.id is not None:
         message.id, wrong = own_id(message.id)
         if wrong:
@@ -51,17 +63,27 @@ def read(payload: bytes, received: int = 0) -> Read:  # noqa: ARG001 - as every 
     return message, damages, numbers
 
 
-def _salvage(payload: bytes) -> Read:
+def _no_form(told: str, whole: Any) -> UnreadableError:
+    """Nothing of this JSON can be used."""
+    own, wrong = own_id(whole.get("id")) if isinstance(whole, dict) else (None, "")
+    return UnreadableError(told, own, [*([wrong] if wrong else []), *misnamed(whole)])
+
+
+def _json(payload: bytes) -> Any:
     try:
-        whole = _any.decode(payload)
+        return _any.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise UnreadableError(no_json(payload, fault)) from fault
-    own, wrong = own_id(whole.get("id")) if isinstance(whole, dict) else (None, "")
+
+
+def _salvage(whole: Any) -> Read:
     if not isinstance(whole, dict) or not any(
         isinstance(whole.get(key), list) for key in ("readings", "tables")
     ):
-        raise UnreadableError('a message is an object with a list "readings"', own, wrong)
-    damages: list[Damage] = [remark(wrong)] if wrong else []
+        told = not_own(whole) or 'a message is an object with a list "readings"'
+        raise _no_form(told, whole)
+    own, wrong = own_id(whole.get("id"))
+    damages = [remark(told) for told in (wrong, *misnamed(whole)) if told]
     message = Message(backfill=whole.get("backfill") is True, id=own)
     if not isinstance(whole.get("backfill", False), bool):
         # A flag that cannot be read says nothing about the readings themselves.
@@ -87,7 +109,7 @@ def _list(whole: dict[str, Any], key: str, damages: list[Damage]) -> list[Any]:
     found = whole.get(key, [])
     if isinstance(found, list):
         return found
-    damages.append(Damage("", f'"{key}" is no list'))
+    damages.append(Damage("", no_list(key, found)))
     return []
 
 

@@ -78,6 +78,9 @@ class Planner:
             told = f"{device.key} is read through {whose}, not through {gateway!r}"
             return _refused(row, Reason.NOT_YOURS, told)
         serial = None if row.serial is None else str(row.serial).strip()
+        if serial == "" and device.serial:
+            told = f"{device.key} has serial number {device.serial}, the message has an empty one"
+            return _refused(row, Reason.WRONG_SERIAL, told)
         if serial is not None and device.serial and serial != device.serial:
             told = (
                 f"{device.key} should have serial number {device.serial}, the message says "
@@ -135,6 +138,7 @@ class Planner:
             tuple(refused),
             not plain or bool(device.no_value),
             astray(given, row.values),
+            device.id,
         )
 
 

@@ -7,6 +7,7 @@ reply topic, the answer to a request): docs/gateway-protocol.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -81,13 +82,32 @@ TODO: Final[Mapping[str, str]] = {
 }
 """What to do, by reason: in receipts for the sender, in ``meterwatch refused`` for who looks."""
 
-_TOPIC: Final = "publish to meterwatch/v1/GATEWAY/readings"
+_BY_DETAIL: Final[tuple[tuple[str, str], ...]] = (
+    # Of these the reason alone would say to look at the wrong thing.
+    (r"topic ", "publish to meterwatch/v1/GATEWAY/readings"),
+    (r".*, older than [\d,]+ days, ", "raise retention_days first, or do not send it"),
+    (r".* the message has an empty one", "leave serial out, or send the number"),
+    (r"line \d+ has no tag ", "add the tag, or correct its name"),
+    (r".* is a text: leave it out", "leave it out, or list it under ignore of a mapping"),
+    (r".*the gateway's format in the registry decides: ",
+     "correct the gateway's format in the registry, or what it sends"),
+)  # fmt: skip
 
 
 def remedy(reason: str, detail: str) -> str:
     """What to do about what was refused so; empty for a reason of a later version."""
-    # Of a wrong topic the reason alone would say to look at the form of the message.
-    return _TOPIC if detail.startswith("topic ") else TODO.get(reason, "")
+    for shape, todo in _BY_DETAIL:
+        if re.match(shape, detail):
+            return todo
+    return TODO.get(reason, "")
+
+
+def older(days: int) -> str:
+    """Why a reading is refused that is older than what the archive keeps."""
+    return (
+        f"older than {days:,} days, which the archive keeps: raise retention_days first, "
+        "or do not send it"
+    )
 
 
 def busy(receipt: Receipt) -> Receipt:

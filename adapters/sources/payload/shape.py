@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -73,6 +73,21 @@ def remark(told: str, device: str = "") -> Damage:
     return Damage(device, told, 0, WHOLE, REMARK)
 
 
+class KnownRow(Row, forbid_unknown_fields=True):
+    """A row without further fields."""
+
+
+class KnownTable(Table, forbid_unknown_fields=True):
+    """A table without further fields."""
+
+
+class KnownMessage(Message, forbid_unknown_fields=True):
+    """A message without further fields, which is the usual one."""
+
+    readings: list[KnownRow] = []  # type: ignore[assignment] # a row all the same
+    tables: list[KnownTable] = []  # type: ignore[assignment] # a table all the same
+
+
 Read = tuple[Message, list[Damage], list[int] | None]
 """A message, what of it is damaged, and, where rows of it may be missing, the number that each of
 those left had."""
@@ -86,7 +101,7 @@ class UnreadableError(ValueError):
     """Nothing of this payload can be used; the text says why, for an electrician. ``own``: its id,
     where that can be read; ``also``: what else is to be told."""
 
-    def __init__(self, told: str, own: Id = None, also: str = "") -> None:
+    def __init__(self, told: str, own: Id = None, also: Sequence[str] = ()) -> None:
         super().__init__(told)
         self.own, self.also = own, also
 

@@ -68,7 +68,10 @@ def add_table(
     damages += [remark(told, table.device or "") for told in _unused(table)]
     for at, cells in enumerate(table.rows, number):
         device, time = table.device, table.time
-        if not isinstance(cells, list) or len(cells) > len(columns):
+        if type(cells) is not list:  # of a damaged table they are anything
+            damages.append(Damage(device or "", f"a row is a list, not {shown(cells)}", 1, at))
+            continue
+        if len(cells) > len(columns):
             damages.append(Damage(device or "", "a row has more cells than columns", 1, at))
             continue
         if len(cells) <= max(device_at, time_at):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from adapters.sources.payload import Decoded
 from collector.model import Reason
+from meterwatch.refusal_words import refusal
 from tests.adapters.payload.pushed import T0, Fleet, topic
 
 fleet = Fleet()
@@ -39,3 +42,19 @@ def accounted(payload: bytes) -> None:
     assert one.stored == len(decoded.batch)
     assert one.stored or one.refused
     assert Reason.PROGRAM_FAULT not in {refusal.reason for refusal in decoded.refusals}
+
+
+ENGLISH = re.compile(
+    r"\b(?:no|not|is|the|at|to|its|in|of|are|should|meant|known|brings|looks|before|send|this|"
+    r"add|read|with|was|and|it|as|a|or|enter)\b"
+)
+
+
+def in_chinese(text: str) -> str:
+    """``text`` in Chinese, without a word that was forgotten; names, samples and excerpts stay."""
+    said = refusal(text, "zh")
+    plain = re.sub(r"\"[^\"]*\"|'[^']*'|\{.*\}|（报文：.*?）", "", said)
+    assert re.search(r"[\u4e00-\u9fff]", said), text
+    assert not ENGLISH.search(plain), (text, said)
+    assert not re.search(r"[\u4e00-\u9fff][;,]", said), said
+    return said

@@ -68,6 +68,7 @@ class Fleet:
         *,
         source: str = "mqtt:main",
         late_ms: int = 600_000,
+        retention_days: int = 400,
     ) -> None:
         sites = {d.site: Site(d.site, d.site, d.site, "620502", "C2319") for d in devices}
         places = {f"{d.site}/{d.place}": Place(d.site, d.place, d.place, d.place) for d in devices}
@@ -100,6 +101,7 @@ class Fleet:
             self.origins.ids,
             source=source,
             late_after_ms=late_ms,
+            retention_days=retention_days,
             profiles={METER.name: METER},
         )
 

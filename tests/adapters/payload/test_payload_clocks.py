@@ -15,6 +15,7 @@ from adapters.sources.payload import Clocks, PayloadDecoder, answer
 from adapters.sources.payload.clocks import in_milliseconds
 from collector.model import Reason
 from collector.telemetry import Telemetry
+from tests.adapters.payload.decoded import in_chinese
 from tests.adapters.payload.pushed import DEVICES, METER, T0, Fleet, message, row, topic
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -200,6 +201,40 @@ class TestDecoder:
         (found,) = fleet.decoder.clocks.findings(T0)
         assert (found.gateway, found.kind, found.offset_ms) == ("gw-print", "zone", -8 * HOUR)
 
+    def test_the_sender_is_told_of_its_clock_as_soon_as_it_is_certain(self) -> None:
+        fleet = Fleet()
+        told = []
+        for minute in range(6):
+            now = T0 + minute * MINUTE
+            live = fleet.decoder.decode_many([(topic(), message(row(time=now - 8 * HOUR)), now)])
+            late = message(row(time=now - 9 * HOUR), backfill=True)
+            assert fleet.decoder.decode_many([(topic(), late, now)]).receipts[0].remarks == ()
+            told.append(live.receipts[0].remarks)
+        zone = ("its clock is steadily 8 h behind: is its zone wrong?",)
+        assert told == [(), (), (), zone, zone, zone]
+
+    @pytest.mark.parametrize(
+        ("hours", "first"),
+        [(-8, ()), (8, ("3 readings are 8 h in the future: they are kept and not used; set the "
+                        "clock (without an offset it is read as Asia/Shanghai)",))],
+    )  # fmt: skip
+    def test_a_text_without_an_offset_is_told_how_it_is_read(
+        self, hours: int, first: tuple[str, ...]
+    ) -> None:
+        fleet = Fleet()
+        for minute in range(5):
+            now = T0 + minute * MINUTE
+            local = f"2026-11-22T{8 + hours:02}:{minute:02}:00"
+            (one,) = fleet.decoder.decode_many([(topic(), message(row(time=local)), now)]).receipts
+            assert one.remarks[: len(first)] == first
+            assert all(map(in_chinese, one.remarks))
+        assert one.remarks[-1].endswith(
+            "Its times have no offset and are read as Asia/Shanghai: send one, as +08:00"
+        )
+        right = message(row(time=f"2026-11-22T{8 + hours:02}:09:00+08:00"))
+        (one,) = fleet.decoder.decode_many([(topic(), right, T0 + 9 * MINUTE)]).receipts
+        assert "without an offset" not in "".join(one.remarks)
+
     def test_what_calls_itself_late_says_nothing_of_the_clock(self) -> None:
         fleet = Fleet()
         for minute in range(6):
@@ -218,3 +253,34 @@ class TestDecoder:
             now = T0 + minute * MINUTE
             decoder.decode_many([(topic(), message(row(time=now + HOUR)), now)])
         assert telemetry.value("gateway_clock_offset_seconds", gateway="gw-print") == 3600
+
+
+class TestRetention:
+    """What the archive would delete at once is not told as stored."""
+
+    OLDEST = T0 - 400 * DAY
+
+    @pytest.mark.parametrize("written", [OLDEST - 1, "2025-10-18T07:59:59+08:00"])
+    @pytest.mark.parametrize("backfill", [False, True])
+    def test_older_than_the_archive_keeps_is_refused(self, written: Any, backfill: bool) -> None:
+        told = message(row(time=written), row(time=self.OLDEST), backfill=backfill)
+        (one,) = Fleet().decoder.decode_many([(topic(), told, T0)]).receipts
+        assert one.stored == 3
+        ((reason, count, rows),) = [(part.reason, part.count, part.rows) for part in one.refused]
+        assert (reason, count, rows) == (Reason.BAD_TIME, 3, (0,))
+        (part,) = json.loads(answer(one))["refused"]
+        assert "main-meter measured at 2025-10-1" in part["detail"]
+        assert "older than 400 days, which the archive keeps" in part["detail"]
+        assert part["todo"] == "raise retention_days first, or do not send it"
+
+    def test_it_is_usable_once_the_retention_is_raised(self) -> None:
+        told = (topic(), message(row(time=self.OLDEST - DAY)), T0)
+        assert len(Fleet(retention_days=401).decoder.decode_many([told]).batch) == 3
+
+    def test_a_clock_that_is_years_back_is_found_by_it(self) -> None:
+        fleet = Fleet()
+        for minute in range(6):
+            now = T0 + minute * MINUTE
+            told = message(row(time=now - 2_000 * DAY))
+            assert fleet.decoder.decode_many([(topic(), told, now)]).receipts[0].stored == 0
+        assert kinds(fleet.decoder.clocks) == ["behind"]

@@ -77,7 +77,7 @@ class TestRefusals:
              Reason.PAYLOAD, 1, "column a"),
             (table(["main-meter", T0, 1, 2, 3, 4]), Reason.PAYLOAD, 1, "more cells"),
             (table(["main-meter"]), Reason.PAYLOAD, 1, "ends before"),
-            (table(7), Reason.PAYLOAD, 1, "more cells"),  # type: ignore[arg-type]
+            (table(7), Reason.PAYLOAD, 1, "a row is a list, not 7"),  # type: ignore[arg-type]
             (table([7, T0, 1]), Reason.PAYLOAD, 1, "a text"),
             (table(["main-meter", T0 + 0.5, 1]), Reason.PAYLOAD, 1, "whole milliseconds"),
             (table(["main-meter", None, 1]), Reason.PAYLOAD, 1, "whole milliseconds"),
