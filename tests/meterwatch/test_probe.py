@@ -21,7 +21,7 @@ from meterwatch.probe_commands import run_probe
 from meterwatch.simulator.faults import Trouble
 from meterwatch.simulator.meters import Meter, MeterServer
 
-IMAGES = Path(__file__).parents[1] / "adapters" / "images"
+IMAGES = Path(__file__).parents[1] / "adapters" / "profiles" / "images"
 ELECTRIC = ["eastron-sdm630", "chint-dtsu666", "acrel-dtsd1352", "gavazzi-em24"]
 SAME_MAP = {"acrel-dtsd1352": {"acrel-adl400"}}
 

@@ -27,7 +27,7 @@ from meterwatch.commissioning.probe_words import render
 from meterwatch.commissioning.word_orders import choose, long_numbers, named, reordered, turned
 from meterwatch.simulator.meters import Meter, MeterServer
 
-IMAGES = Path(__file__).parents[1] / "adapters" / "images"
+IMAGES = Path(__file__).parents[1] / "adapters" / "profiles" / "images"
 OTHER = [order for order in ORDERS if order != "ABCD"]
 FLOAT = sorted(
     name

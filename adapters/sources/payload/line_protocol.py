@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Final, NamedTuple
 
+import msgspec
+
 from adapters.sources.payload.foreign import Gathered, Names
 from adapters.sources.payload.formats import Format
 from adapters.sources.payload.raw import packed
@@ -213,7 +215,7 @@ class LineReader:
                 before = len(readings)
                 self._careful(line, row, received, readings, damages, remarks)
                 numbers.extend([row] * (len(readings) - before))
-        if not readings and text.lstrip()[:1] in ("{", "["):
+        if not readings and _is_json(text):
             raise UnreadableError(f"this looks like JSON, where line protocol is expected: {_JSON}")
         return Message(readings), damages, numbers
 
@@ -303,3 +305,14 @@ class LineReader:
                 self._heads.clear()
             self._heads[head] = device, found.measurement
         return device
+
+
+def _is_json(text: str) -> bool:
+    """A measurement may begin with a brace, too."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True

@@ -246,8 +246,8 @@ def test_a_database_that_is_away_is_waited_for(house: House, server: Server) -> 
     soon(lambda: held_once(server, wanted(house)))
     server.real.stop()
     house.bring()
-    soon(lambda: not house.loops["project-db"].healthy)
-    assert "cannot be reached" in house.loops["project-db"].trouble
+    soon(lambda: "cannot be reached" in house.loops["project-db"].trouble)
+    assert not house.loops["project-db"].healthy
     server.real.start()
     soon(lambda: held_once(server, wanted(house)))
     soon(lambda: house.loops["project-db"].healthy)
