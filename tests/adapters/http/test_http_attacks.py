@@ -33,7 +33,7 @@ def served(**settings: Any) -> Iterator[tuple[CollectingIntake, Served]]:
         yield intake, one
         assert one.post(BODY).status == 200, "it serves others as before"
         # Whatever was done to it, nobody stays behind.
-        eventually(lambda: one.source.connections == 0, "all connections are gone", 10)
+        eventually(lambda: one.source.connections == 0, "all connections are gone", 60)
 
 
 # --- time ---------------------------------------------------------------------------------------
