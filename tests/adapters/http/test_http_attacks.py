@@ -28,12 +28,12 @@ GOOD = head(Content_Length=len(BODY)).encode() + BODY
 
 
 @contextlib.contextmanager
-def served(**settings: Any) -> Iterator[tuple[CollectingIntake, Served]]:
+def served(gone_s: float = 10, **settings: Any) -> Iterator[tuple[CollectingIntake, Served]]:
     with CollectingIntake() as intake, Served(intake, settings=settings) as one:
         yield intake, one
         assert one.post(BODY).status == 200, "it serves others as before"
         # Whatever was done to it, nobody stays behind.
-        eventually(lambda: one.source.connections == 0, "all connections are gone", 60)
+        eventually(lambda: one.source.connections == 0, "all connections are gone", gone_s)
 
 
 # --- time ---------------------------------------------------------------------------------------
@@ -237,7 +237,8 @@ def test_unwanted_bodies_are_read_only_so_fast(monkeypatch: pytest.MonkeyPatch) 
     """Of all connections together: a flood of them is none for others."""
     monkeypatch.setattr(server, "LINGER_RATE", 64 << 10)
     large = 16 << 20
-    with served() as (_, one), Wire(one) as wire:
+    # Whoever leaves while it is not read is noticed when its time is over.
+    with served(gone_s=LINGER_SECONDS + 10) as (_, one), Wire(one) as wire:
         wire.send(head(token="", Content_Length=large))
         assert wire.answer().status == 401
         wire.socket.setblocking(False)
