@@ -16,6 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.sources.http import Rates, server
+from adapters.sources.http.protocol import LINGER_SECONDS
 from tests.adapters.http.http_served import READINGS, Served, Wire, head
 from tests.adapters.inlet.papers import Papers
 from tests.adapters.payload.pushed import BODY, T0, message, row
