@@ -238,7 +238,7 @@ def test_unwanted_bodies_are_read_only_so_fast(monkeypatch: pytest.MonkeyPatch) 
     """Of all connections together: a flood of them is none for others."""
     monkeypatch.setattr(server, "LINGER_RATE", 64 << 10)
     large = 16 << 20
-    # Whoever leaves while it is not read is noticed when its time is over.
+    # What it had sent when it left is read first, as slowly as the rest; within its time.
     with served(gone_s=LINGER_SECONDS + 10) as (_, one), Wire(one) as wire:
         wire.send(head(token="", Content_Length=large))
         assert wire.answer().status == 401
