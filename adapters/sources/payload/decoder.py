@@ -289,7 +289,7 @@ class PayloadDecoder:
                 or row.flags
             ):
                 at = number if numbers is None else numbers[number]
-                notes = self._row(known, row, at, received, columns, notes)
+                notes = self._row(known, row, at, received, columns, notes, message.backfill)
                 continue
             columns.plans.append(plan)
             times.append(time)
@@ -317,6 +317,7 @@ class PayloadDecoder:
         received: int,
         columns: Columns,
         notes: Notes | None,
+        backfill: bool,
     ) -> Notes | None:
         """Append one row that has something about it, or note why not."""
         values, units, flags = row.values, row.units, row.flags
@@ -349,7 +350,8 @@ class PayloadDecoder:
             notes = notes or Notes()
             told = f"{row.device} measured at {_moment(time)}, {older(self._days)}"
             notes.add(Reason.BAD_TIME, row.device, told, plan.count, number)
-            known.clock.saw(received, time)  # it may be the clock that is so far back
+            if not backfill:
+                known.clock.saw(received, time)  # it may be the clock that is so far back
             return notes
         if flags:
             columns.flags.extend(flagged(len(columns.values), plan, values, flags))

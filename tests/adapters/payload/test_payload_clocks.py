@@ -284,3 +284,11 @@ class TestRetention:
             told = message(row(time=now - 2_000 * DAY))
             assert fleet.decoder.decode_many([(topic(), told, now)]).receipts[0].stored == 0
         assert kinds(fleet.decoder.clocks) == ["behind"]
+
+    def test_late_data_says_nothing_of_a_clock(self) -> None:
+        fleet = Fleet()
+        for minute in range(6):
+            now = T0 + minute * MINUTE
+            told = message(row(time=now - 2_000 * DAY), backfill=True)
+            assert fleet.decoder.decode_many([(topic(), told, now)]).receipts[0].stored == 0
+        assert kinds(fleet.decoder.clocks) == []
