@@ -17,26 +17,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
 
-from adapters.sources.payload.clocks import DAY, Clock, Clocks, in_milliseconds, remark
+from adapters.sources.payload.clocks import DAY, Clocks, in_milliseconds, remark
 from adapters.sources.payload.columns import SAMPLE_BYTES, Columns, Notes, Plan, flagged
-from adapters.sources.payload.foreign import ForeignReader
-from adapters.sources.payload.formats import LINE_PROTOCOL, OWN, PER_SECOND, Format
+from adapters.sources.payload.formats import PER_SECOND, Format
 from adapters.sources.payload.ids import Id, id_in
-from adapters.sources.payload.line_protocol import LineReader
+from adapters.sources.payload.known import Known
 from adapters.sources.payload.mappings import load_formats
 from adapters.sources.payload.own import read
-from adapters.sources.payload.plan import NEWEST, OLDEST, Hints, Planner
+from adapters.sources.payload.plan import NEWEST, OLDEST, Planner
 from adapters.sources.payload.receipts import Receipt, older
 from adapters.sources.payload.remarks import ahead, implausible
 from adapters.sources.payload.shape import (
     REMARK,
     OversizeError,
-    Read,
     Reader,
     Row,
     UnreadableError,
@@ -45,7 +42,7 @@ from adapters.sources.payload.unpack import MOST_BYTES, MOST_ITEMS, unpack
 from collector.model import Batch, Reason, Refusal, concat
 from collector.normalise import AHEAD_MS, parse_time
 from collector.profile import Profile
-from collector.registry import Device, Gateway, Identify, PointTable, Registry
+from collector.registry import Device, Identify, PointTable, Registry
 
 Message = tuple[str, bytes, int]
 """Topic, payload, receipt (UTC ms)."""
@@ -76,54 +73,6 @@ class Decoded:
     refusals: list[Refusal]
     backfill: bool
     receipts: list[Receipt] = field(default_factory=list)
-
-
-class _Known:
-    """A gateway of the registry: its site, its zone, its origin, its format, its plans."""
-
-    def __init__(
-        self,
-        gateway: Gateway,
-        zone: str,
-        origin: int,
-        devices: Sequence[Device],
-        formats: Mapping[str, Format],
-        clock: Clock,
-    ) -> None:
-        self.gateway = gateway
-        self.clock = clock
-        self.zone = zone
-        self.origin = origin
-        self.plans: dict[tuple[object, ...], Plan] = {}
-        self.hints = Hints()
-        self.times: dict[str, int] = {}
-        """Time texts read lately: the rows of a message mostly share one."""
-        self._devices, self._formats = devices, formats
-        self._readers: dict[tuple[str, str], Reader] = {}
-        self.names: tuple[str, ...] = ()
-        """By which its formats call quantities."""
-        self.read = self.reader(gateway.format, "")
-
-    def reader(self, form: str, unit: str) -> Reader:
-        """Reads its messages in this format; ``unit``: of times, where it is not the format's."""
-        if form == OWN:
-            return read
-        reader = self._readers.get((form, unit))
-        if reader is None:
-            found = self._formats.get(form)
-            if found is None:
-                return partial(_no_format, form)
-            self.names += tuple(found.tags)
-            if found.syntax == LINE_PROTOCOL:
-                reader = LineReader(found, self._devices, self.zone, unit, self.clock.saw).read
-            else:
-                reader = ForeignReader(found, self._devices, self.zone, self.clock.saw).read
-            self._readers[form, unit] = reader
-        return reader
-
-
-def _no_format(form: str, payload: bytes, received: int) -> Read:  # noqa: ARG001 - a reader
-    raise UnreadableError(f"there is no format {form!r:.80}")
 
 
 class PayloadDecoder:
@@ -168,7 +117,7 @@ class PayloadDecoder:
         for device in registry.devices.values():
             brought.setdefault(device.gateway, []).append(device)
         self._gateways = {
-            gateway.id: _Known(
+            gateway.id: Known(
                 gateway,
                 registry.sites[gateway.site].zone,
                 int(origin),
@@ -178,7 +127,7 @@ class PayloadDecoder:
             )
             for gateway, origin in zip(gateways, origins[1:], strict=True)
         }
-        self._topics: dict[str, _Known] = {}
+        self._topics: dict[str, Known] = {}
         self._plans = self._faulty_plans = self._plan_bytes = 0
 
     def decode_many(self, messages: Sequence[Message], form: str = "", unit: str = "") -> Decoded:
@@ -259,7 +208,7 @@ class PayloadDecoder:
         return Refusal(received, origin, Reason.TOO_LARGE, told, 1, _kind(known), sample)
 
     def _message(
-        self, known: _Known, reader: Reader, payload: bytes, received: int, columns: Columns
+        self, known: Known, reader: Reader, payload: bytes, received: int, columns: Columns
     ) -> tuple[Notes | None, Id]:
         """Append the rows of one message; what of it is refused, if anything, and its own id."""
         try:
@@ -311,7 +260,7 @@ class PayloadDecoder:
 
     def _row(
         self,
-        known: _Known,
+        known: Known,
         row: Row,
         number: int,
         received: int,
@@ -364,7 +313,7 @@ class PayloadDecoder:
             columns.values.extend([given[position] for position in plan.kept])
         return notes
 
-    def _gateway(self, topic: str) -> _Known | str:
+    def _gateway(self, topic: str) -> Known | str:
         """Who speaks on this topic, or why nobody known does."""
         parts = topic.split("/")
         if len(parts) < 3 or parts[-1] != "readings" or parts[-3] != "v1":
@@ -400,7 +349,7 @@ class PayloadDecoder:
 
     # Plans: made once per device, serial, units and list of quantities.
 
-    def _plan(self, known: _Known, row: Row, key: tuple[object, ...]) -> Plan:
+    def _plan(self, known: Known, row: Row, key: tuple[object, ...]) -> Plan:
         plan = self._planner.make(
             known.gateway.site, known.gateway.id, row, known.hints, known.names
         )
@@ -421,7 +370,7 @@ class PayloadDecoder:
         return plan
 
 
-def _kind(known: _Known | str, base: str = _KIND) -> str:
+def _kind(known: Known | str, base: str = _KIND) -> str:
     """Which decoder can read it again; behind a colon the gateway, where no origin tells it:
     once it is in the registry, what it sent before can be replayed."""
     if not isinstance(known, str) or not 0 < len(known) <= _LONGEST_NAME:
@@ -459,7 +408,7 @@ def _id_of(fault: UnreadableError, payload: bytes) -> Id:
     return id_in(payload) if fault.own is None else fault.own
 
 
-def _read_time(row: Row, known: _Known, received: int) -> tuple[int, str, str]:
+def _read_time(row: Row, known: Known, received: int) -> tuple[int, str, str]:
     """The row's time, or what is wrong with it, and the unit in which it came where that was not
     milliseconds."""
     written = row.time
